@@ -1,0 +1,1 @@
+//! Measures of audio source separation

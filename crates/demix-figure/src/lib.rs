@@ -1,0 +1,1 @@
+//! Pictures of demix: spectrograms, factors, masks, curves

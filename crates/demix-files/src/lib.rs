@@ -1,0 +1,1 @@
+//! Everything of demix that opens a file: audio, dictionaries, reports

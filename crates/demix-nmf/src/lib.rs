@@ -1,0 +1,1 @@
+//! Non-negative matrix factorisation with beta divergences, fast

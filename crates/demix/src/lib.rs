@@ -1,0 +1,1 @@
+//! Audio source separation: one door to all methods of demix
