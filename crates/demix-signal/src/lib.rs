@@ -5,10 +5,25 @@
 //! | room | holds |
 //! | --- | --- |
 //! | [`waveform`] | [`Waveform`]: samples over time |
+//! | [`spectrogram`] | [`Spectrogram`]: complex amplitudes, (bins, channels, frames) |
+//! | [`stft`] | [`Stft`]: from one to the other and back |
+//! | [`window`] | the windows |
+//! | [`settings`] | one description of every setting, for structs, help, files and reports |
 //! | [`watch`] | [`Watch`]: progress and cancelling of long work |
+//! | [`real`] | [`Real`]: the two precisions |
 
+pub mod real;
+pub mod settings;
+pub mod spectrogram;
+pub mod stft;
 pub mod watch;
 pub mod waveform;
+pub mod window;
 
+pub use real::Real;
+pub use rustfft::num_complex::Complex;
+pub use spectrogram::Spectrogram;
+pub use stft::{Padding, Stft, StftError, StftSettings};
 pub use watch::{Cancelled, Progress, Watch};
 pub use waveform::Waveform;
+pub use window::Window;
