@@ -1,1 +1,30 @@
-//! Measures of audio source separation
+//! Measures of audio source separation: the judge.
+//!
+//! Samples are single precision, every sum and every solve is double precision. Scores are in dB,
+//! one per reference; `NaN` stands where a score has no meaning (a silent reference), infinities
+//! where a part of the decomposition is empty. The number of threads never changes a bit.
+//!
+//! | room | holds |
+//! | --- | --- |
+//! | [`recording`] | [`Recording`]: where samples come from, memory or disk |
+//! | [`scores`] | [`Scores`], [`Order`]: results, and which estimate belongs to which reference |
+//! | [`assignment`] | the Hungarian method |
+//! | [`snr`](mod@snr) | signal-to-noise ratio |
+//! | [`si_sdr`](mod@si_sdr) | scale-invariant SDR, SIR, SAR |
+//! | [`error`] | [`EvalError`]: what is wrong with the input |
+#![forbid(unsafe_code)]
+
+pub mod assignment;
+pub mod error;
+pub mod recording;
+pub mod scores;
+pub mod si_sdr;
+pub mod snr;
+
+mod small;
+
+pub use error::EvalError;
+pub use recording::Recording;
+pub use scores::{Order, Scores};
+pub use si_sdr::{SiSettings, si_sdr};
+pub use snr::{SnrScores, snr};
