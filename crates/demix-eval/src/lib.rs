@@ -11,10 +11,12 @@
 //! | [`assignment`] | the Hungarian method |
 //! | [`snr`](mod@snr) | signal-to-noise ratio |
 //! | [`si_sdr`](mod@si_sdr) | scale-invariant SDR, SIR, SAR |
+//! | [`bss_eval`] | [`BssEval`]: versions 3 and 4, sources and images, whole and framewise |
 //! | [`error`] | [`EvalError`]: what is wrong with the input |
 #![forbid(unsafe_code)]
 
 pub mod assignment;
+pub mod bss_eval;
 pub mod error;
 pub mod recording;
 pub mod scores;
@@ -23,6 +25,7 @@ pub mod snr;
 
 mod small;
 
+pub use bss_eval::{BssEval, FILTER_LENGTH, FrameScores, Silence, Target, Windows, bss_eval_framewise};
 pub use error::EvalError;
 pub use recording::Recording;
 pub use scores::{Order, Scores};

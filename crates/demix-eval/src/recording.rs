@@ -1,6 +1,8 @@
 //! [`Recording`]: where samples come from. A [`Waveform`] in memory is one; a file reader can be
 //! another, so that an hour of sound is scored without holding it.
 
+use std::ops::Range;
+
 use demix_signal::Waveform;
 use ndarray::{Array2, ArrayViewMut2, Axis, Slice};
 use rayon::prelude::*;
@@ -129,14 +131,13 @@ impl<'a, R: Recording, E: Recording> Ensemble<'a, R, E> {
         Ok(Self { references, estimates, n_channels, start: 0, n_samples })
     }
 
-    #[expect(dead_code, reason = "framewise measures come next")]
     /// The samples `start .. start + n_samples` of this ensemble.
     pub fn part(&self, start: usize, n_samples: usize) -> Self {
         debug_assert!(start + n_samples <= self.n_samples, "a part lies within the whole");
         Self { start: self.start + start, n_samples, ..*self }
     }
 
-    pub fn read_reference(
+    fn read_reference(
         &self,
         index: usize,
         start: usize,
@@ -145,13 +146,47 @@ impl<'a, R: Recording, E: Recording> Ensemble<'a, R, E> {
         read_finite(Group::Reference, index, &self.references[index], self.start + start, out)
     }
 
-    pub fn read_estimate(
+    fn read_estimate(
         &self,
         index: usize,
         start: usize,
         out: ArrayViewMut2<'_, f32>,
     ) -> Result<(), EvalError> {
         read_finite(Group::Estimate, index, &self.estimates[index], self.start + start, out)
+    }
+
+    /// Number of channels of all signals together.
+    pub fn n_rows(&self) -> usize {
+        (self.references.len() + self.estimates.len()) * self.n_channels
+    }
+
+    /// The samples from `start` on, one row per channel, references before estimates; zero outside
+    /// of `window`.
+    pub fn read_padded(
+        &self,
+        window: &Range<usize>,
+        start: isize,
+        out: &mut Array2<f32>,
+    ) -> Result<(), EvalError> {
+        let (end, window_start) = (start + out.ncols() as isize, window.start as isize);
+        let from = start.clamp(window_start, window.end as isize) as usize;
+        let to = end.clamp(from as isize, window.end as isize) as usize;
+        let inside = Slice::from(from as isize - start..to as isize - start);
+        if to - from < out.ncols() {
+            out.fill(0.0);
+        }
+        if from == to {
+            return Ok(());
+        }
+        let rows = out.axis_chunks_iter_mut(Axis(0), self.n_channels);
+        for (index, mut rows) in rows.enumerate() {
+            let rows = rows.slice_axis_mut(Axis(1), inside);
+            match index.checked_sub(self.references.len()) {
+                None => self.read_reference(index, from, rows)?,
+                Some(index) => self.read_estimate(index, from, rows)?,
+            }
+        }
+        Ok(())
     }
 
     fn stretch(&self, start: usize, n_samples: usize) -> Result<Stretch, EvalError> {
