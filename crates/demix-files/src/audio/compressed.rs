@@ -85,9 +85,10 @@ struct Stream<'a> {
     packet_bytes: u64,
     /// Samples decoded or passed over so far, delay included.
     decoded: u64,
-    /// The packet read to learn rate and channels.
-    first: Option<Packet>,
+    /// The samples of the last packet, a row per channel.
     block: Vec<Vec<f32>>,
+    /// Whether `block` holds the first packet, decoded to learn rate and channels.
+    first: bool,
 }
 
 impl<'a> Stream<'a> {
@@ -102,7 +103,7 @@ impl<'a> Stream<'a> {
             _ => None,
         };
         (&file).rewind().map_err(read_error)?;
-        let again = file.try_clone().map_err(read_error)?;
+        let edit = if kind == Compressed::Mp4 { mp4::edit(&file) } else { None };
 
         let source = MediaSourceStream::new(Box::new(file), Default::default());
         let reader = symphonia::default::get_probe()
@@ -153,15 +154,13 @@ impl<'a> Stream<'a> {
             stream_bytes,
             packet_bytes: 0,
             decoded: 0,
-            first: None,
             block: Vec::new(),
+            first: false,
             decoder,
             reader,
         };
         stream.learn_format()?;
-        if kind == Compressed::Mp4 {
-            stream.apply_edit(mp4::edit(&again, stream.sample_rate));
-        }
+        stream.apply_edit(edit);
         Ok(stream)
     }
 
@@ -173,35 +172,43 @@ impl<'a> Stream<'a> {
                 _ => FileError::NoSamples { path: self.path.to_path_buf() },
             });
         };
-        let decoded = self.decoder.decode(&packet);
-        let (rate, channels) = match decoded {
-            Ok(block) => (block.spec().rate(), block.spec().channels().count()),
+        let block = match self.decoder.decode(&packet) {
+            Ok(block) => block,
             Err(error) => return Err(self.broken(error)),
         };
+        let (rate, channels) = (block.spec().rate(), block.spec().channels().count());
         if rate == 0 || channels == 0 {
             let what = format!("its stream says {channels} channels at {rate} Hz");
             return Err(FileError::damaged(self.path, what));
         }
+        block.copy_to_vecs_planar::<f32>(&mut self.block);
         (self.sample_rate, self.channels) = (rate, channels);
-        self.decoder.reset();
-        self.first = Some(packet);
+        self.first = true;
         Ok(())
     }
 
     fn apply_edit(&mut self, edit: Option<mp4::Edit>) {
-        let Some(edit) = edit else { return };
         let samples = |seconds: f64| (seconds * f64::from(self.sample_rate)).round() as u64;
-        self.delay = samples(edit.delay);
-        let rest = self.promised.map(|all| all.saturating_sub(self.delay));
-        self.promised = match (edit.length, rest) {
-            // the resolution of the edit list may be coarser than a sample, the packet table's is not
-            (Some((seconds, resolution)), Some(rest)) => {
-                let resolved = rest as f64 / f64::from(self.sample_rate) > seconds + 1.001 * resolution;
-                Some(if resolved || resolution == 0.0 { samples(seconds) } else { rest })
+        match edit {
+            None => {}
+            Some(mp4::Edit::Samples { delay, length }) => {
+                (self.delay, self.promised) = (delay, Some(length));
             }
-            (Some((seconds, 0.0)), None) => Some(samples(seconds)),
-            (_, rest) => rest,
-        };
+            Some(mp4::Edit::Seconds { delay, length }) => {
+                self.delay = samples(delay);
+                let Some(all) = self.promised else { return };
+                let rest = all.saturating_sub(self.delay);
+                // the edit list may count in units longer than a sample, the packet table does not
+                self.promised = Some(match length {
+                    Some((seconds, resolution))
+                        if rest as f64 / f64::from(self.sample_rate) > seconds + 1.001 * resolution =>
+                    {
+                        samples(seconds)
+                    }
+                    _ => rest,
+                });
+            }
+        }
     }
 
     fn info(mut self) -> Result<AudioInfo, FileError> {
@@ -288,13 +295,12 @@ impl<'a> Stream<'a> {
 
     /// Decodes a packet into `block` and counts its samples; none at the end.
     fn decode_next(&mut self) -> Result<Option<usize>, FileError> {
-        let packet = match self.first.take() {
-            Some(packet) => packet,
-            None => match self.next_packet()? {
-                Some(packet) => packet,
-                None => return Ok(None),
-            },
-        };
+        if std::mem::take(&mut self.first) {
+            let n = self.block[0].len();
+            self.decoded += n as u64;
+            return Ok(Some(n));
+        }
+        let Some(packet) = self.next_packet()? else { return Ok(None) };
         let block = match self.decoder.decode(&packet) {
             Ok(block) => block,
             Err(error) => return Err(self.broken(error)),
@@ -315,18 +321,15 @@ impl<'a> Stream<'a> {
 
     /// Counts the remaining samples by what the packets say, without decoding.
     fn count_rest(&mut self) -> Result<(), FileError> {
-        let mut next = self.first.take();
-        loop {
-            let Some(packet) = (match next.take() {
-                Some(packet) => Some(packet),
-                None => self.next_packet()?,
-            }) else {
-                return Ok(());
-            };
+        if std::mem::take(&mut self.first) {
+            self.decoded += self.block[0].len() as u64;
+        }
+        while let Some(packet) = self.next_packet()? {
             let duration = packet.dur.get() + packet.trim_start.get() + packet.trim_end.get();
             // the length of MPEG packets is cut to the estimate of the reader
             self.decoded += if self.kind == Compressed::Mpeg { duration } else { packet.dur.get() };
         }
+        Ok(())
     }
 
     fn next_packet(&mut self) -> Result<Option<Packet>, FileError> {

@@ -11,19 +11,20 @@ const MOOV_LIMIT: u64 = 1 << 26;
 
 /// What to cut from the decoded sound.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Edit {
-    /// Seconds to leave out at the beginning.
-    pub(super) delay: f64,
-    /// Length of the sound behind the delay in seconds, and the resolution of that number.
-    pub(super) length: Option<(f64, f64)>,
+pub(super) enum Edit {
+    /// Stated in samples: what to leave out at the beginning, and how much to keep.
+    Samples { delay: u64, length: u64 },
+    /// Stated in seconds, the length (where there is one) with the resolution of that number.
+    Seconds { delay: f64, length: Option<(f64, f64)> },
 }
 
-/// The edit of the first sound track, if the file states one that can be followed.
-pub(super) fn edit(mut file: &File, sample_rate: u32) -> Option<Edit> {
+/// The edit of the first sound track, if the file states one that can be followed. Leaves the file
+/// at its beginning.
+pub(super) fn edit(mut file: &File) -> Option<Edit> {
     let moov = read_moov(&mut file);
     file.rewind().ok()?;
     let moov = moov?;
-    gapless_tag(&moov, sample_rate).or_else(|| edit_list(&moov))
+    gapless_tag(&moov).or_else(|| edit_list(&moov))
 }
 
 fn read_moov(file: &mut &File) -> Option<Vec<u8>> {
@@ -94,11 +95,11 @@ fn edit_list(moov: &[u8]) -> Option<Edit> {
         return None; // a cut film: the stream as it is says more than one piece of it
     }
     let length = (length > 0).then_some((length as f64 / movie_ticks, 1.0 / movie_ticks));
-    Some(Edit { delay: time as f64 / media_ticks, length })
+    Some(Edit::Seconds { delay: time as f64 / media_ticks, length })
 }
 
 /// `iTunSMPB`: hexadecimal words, of which the second is the delay and the fourth the length.
-fn gapless_tag(moov: &[u8], sample_rate: u32) -> Option<Edit> {
+fn gapless_tag(moov: &[u8]) -> Option<Edit> {
     let mark = b"iTunSMPB";
     let tag = moov.windows(mark.len()).position(|bytes| bytes == mark)?;
     // "data", type, locale, then the text
@@ -107,8 +108,7 @@ fn gapless_tag(moov: &[u8], sample_rate: u32) -> Option<Edit> {
     let mut words = text.split_ascii_whitespace().map(|word| u64::from_str_radix(word, 16));
     let delay = words.nth(1)?.ok()?;
     let length = words.nth(1)?.ok()?;
-    let rate = f64::from(sample_rate);
-    (length > 0).then_some(Edit { delay: delay as f64 / rate, length: Some((length as f64 / rate, 0.0)) })
+    (length > 0).then_some(Edit::Samples { delay, length })
 }
 
 fn be32(bytes: &[u8]) -> Option<u32> {
@@ -127,8 +127,6 @@ mod tests {
     fn the_tag_of_apple_encoders_counts_samples() {
         let mut moov = b"....mean....name....iTunSMPB\0\0\0\x90data\0\0\0\x01\0\0\0\0".to_vec();
         moov.extend(b" 00000000 00000840 000001CA 00000000003F31F6 00000000 00000000");
-        let edit = gapless_tag(&moov, 44100).unwrap();
-        assert_eq!(edit.delay, 2112.0 / 44100.0);
-        assert_eq!(edit.length, Some((4_141_558.0 / 44100.0, 0.0)));
+        assert_eq!(gapless_tag(&moov), Some(Edit::Samples { delay: 2112, length: 4_141_558 }));
     }
 }

@@ -141,7 +141,7 @@ pub fn write(path: &Path, waveform: &Waveform, format: &WriteFormat) -> Result<W
         Container::Wav => write_wav(&mut file, &mut prepared, format).map_err(refused)?,
         Container::Flac => {
             let bits = if format.samples == SampleKind::Int16 { 16 } else { 24 };
-            flac::write(path, &mut file, &mut prepared, bits, quantiser(format))?
+            flac::write(&mut file, &mut prepared, bits, quantiser(format)).map_err(refused)?
         }
     };
     let file = file.into_inner().map_err(|error| refused(error.into_error()))?;
