@@ -1,1 +1,20 @@
-//! Non-negative matrix factorisation with beta divergences, fast
+//! Non-negative matrix factorisation with beta divergences: V ~ W H, fast.
+//!
+//! | room | holds |
+//! | --- | --- |
+//! | [`factorize`] | [`Nmf`]: the loop; [`Factorization`]: what comes out |
+//! | [`divergence`] | the beta divergences and their exponents |
+//! | [`settings`] | [`NmfSettings`] |
+//! | [`init`] | random starts and singular vectors |
+//! | [`kernel`] | the multiplicative half-step in vector instructions; the only `unsafe` of the project |
+
+pub mod divergence;
+pub mod factorize;
+mod init;
+pub mod kernel;
+pub mod settings;
+
+pub use divergence::Divergence;
+pub use factorize::{Factorization, Nmf, NmfError, Start, Stopped, normalize};
+pub use kernel::{Scalar, Simd};
+pub use settings::{Acceleration, Exponent, Init, NmfSettings, Order};

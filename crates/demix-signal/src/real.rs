@@ -7,6 +7,10 @@ use realfft::FftNum;
 
 /// `f32` or `f64`.
 pub trait Real: NdFloat + FftNum + Default + Sum {
+    /// 0.
+    const ZERO: Self;
+    /// 1.
+    const ONE: Self;
     /// Rounds a double to this precision.
     fn of(x: f64) -> Self;
     /// Widens to double precision.
@@ -14,6 +18,8 @@ pub trait Real: NdFloat + FftNum + Default + Sum {
 }
 
 impl Real for f32 {
+    const ZERO: Self = 0.0;
+    const ONE: Self = 1.0;
     fn of(x: f64) -> Self {
         x as f32
     }
@@ -23,6 +29,8 @@ impl Real for f32 {
 }
 
 impl Real for f64 {
+    const ZERO: Self = 0.0;
+    const ONE: Self = 1.0;
     fn of(x: f64) -> Self {
         x
     }

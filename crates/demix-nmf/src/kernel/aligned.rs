@@ -1,0 +1,36 @@
+//! [`Aligned`]: a buffer that begins at a cache line, so that no register load crosses two.
+
+use std::ops::{Deref, DerefMut};
+
+const LINE_BYTES: usize = 64;
+
+/// Numbers from the beginning of a cache line on.
+#[derive(Debug)]
+pub(super) struct Aligned<T> {
+    buffer: Vec<T>,
+    first: usize,
+    length: usize,
+}
+
+impl<T: Copy> Aligned<T> {
+    /// `length` times `value`.
+    pub(super) fn new(length: usize, value: T) -> Self {
+        let spare = LINE_BYTES / size_of::<T>();
+        let buffer = vec![value; length + spare];
+        let first = buffer.as_ptr().align_offset(LINE_BYTES).min(spare);
+        Self { buffer, first, length }
+    }
+}
+
+impl<T> Deref for Aligned<T> {
+    type Target = [T];
+    fn deref(&self) -> &[T] {
+        &self.buffer[self.first..self.first + self.length]
+    }
+}
+
+impl<T> DerefMut for Aligned<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        &mut self.buffer[self.first..self.first + self.length]
+    }
+}

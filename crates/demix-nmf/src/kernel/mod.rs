@@ -1,0 +1,558 @@
+//! The multiplicative half-step H <- H .* [W^T (V R^(b-2)) / W^T R^(b-1)]^g, R = W H, fast.
+//!
+//! The update of W is the same step on the transposed problem, so one kernel serves both: a *left* factor
+//! (components x rows), a *right* factor (components x columns) that is updated, and the target V as
+//! [`Panels`] (rows x columns). Panels are independent: threads take whole panels and nothing is summed
+//! across them but the divergence, in order, so the result has the same bits for any number of threads.
+//! V R^(b-2) exists only as a strip of [`step::STRIP_ROWS`] rows by one panel, never as a whole matrix.
+//!
+//! This is the one module of demix with `unsafe`: vector instructions need it. Every path is tested against
+//! the plain formulas in double precision.
+
+#![allow(unsafe_code)]
+
+mod aligned;
+mod lanes;
+mod peak;
+mod step;
+#[cfg(test)]
+mod tests;
+
+use std::ops::Range;
+
+use demix_signal::Real;
+use ndarray::{Array2, ArrayView2};
+use rayon::prelude::*;
+
+use crate::Divergence;
+use aligned::Aligned;
+pub use peak::peak_flops;
+use lanes::Lanes;
+use step::{
+    HalfPower, ItakuraSaito, KullbackLeibler, PANEL_REGISTERS, Power, STRIP_ROWS, Scratch, Shared, Weights,
+};
+
+demix_signal::choices! {
+    /// The vector instructions that the kernels use.
+    pub enum Simd {
+        /// The widest that this processor has.
+        Native = "native",
+        /// At most 256 bits (AVX2 and FMA), where the processor has them.
+        Avx2 = "avx2",
+        /// No particular instructions: the same bits on every machine, several times slower.
+        Portable = "portable",
+    }
+}
+
+/// Instructions, after asking the processor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Isa {
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    Portable,
+}
+
+impl Simd {
+    fn isa(self) -> Isa {
+        #[cfg(target_arch = "x86_64")]
+        {
+            if self == Self::Native && is_x86_feature_detected!("avx512f") {
+                return Isa::Avx512;
+            }
+            if self != Self::Portable && is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                return Isa::Avx2;
+            }
+        }
+        Isa::Portable
+    }
+
+    /// What the choice means on this processor: `avx512`, `avx2` or `portable`.
+    pub fn resolved(self) -> &'static str {
+        match self.isa() {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => "avx2",
+            Isa::Portable => "portable",
+        }
+    }
+}
+
+/// A precision that has kernels.
+pub trait Scalar: Real + sealed::Kernels {}
+impl Scalar for f32 {}
+impl Scalar for f64 {}
+
+/// Rows are padded to whole groups of the largest kernel.
+const ROW_PADDING: usize = 12;
+
+/// A matrix cut into panels of neighbouring columns, each stored row by row.
+pub(crate) struct Panels<T> {
+    data: Aligned<T>,
+    rows: usize,
+    padded_rows: usize,
+    columns: usize,
+    width: usize,
+}
+
+impl<T: Scalar> Panels<T> {
+    /// Cuts a matrix (rows, columns) into panels for the kernels of `simd`.
+    pub(crate) fn new(matrix: ArrayView2<'_, T>, simd: Simd) -> Self {
+        let (rows, columns) = matrix.dim();
+        let width = T::width(simd.isa());
+        let padded_rows = rows.next_multiple_of(ROW_PADDING);
+        let n_panels = columns.div_ceil(width);
+        let mut data = Aligned::new(n_panels * padded_rows * width, T::ZERO);
+        data.par_chunks_exact_mut(padded_rows * width).enumerate().for_each(|(panel, out)| {
+            let first = panel * width;
+            let n = width.min(columns - first);
+            for (row, out) in matrix.outer_iter().zip(out.chunks_exact_mut(width)) {
+                for (x, out) in row.iter().skip(first).take(n).zip(out) {
+                    *out = *x;
+                }
+            }
+        });
+        Self { data, rows, padded_rows, columns, width }
+    }
+
+    fn panel(&self, panel: usize) -> &[T] {
+        let size = self.padded_rows * self.width;
+        &self.data[panel * size..][..size]
+    }
+
+    fn n_panels(&self) -> usize {
+        self.columns.div_ceil(self.width)
+    }
+}
+
+/// How the right factor follows from numerator and denominator.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Rule {
+    /// h <- h (numerator / denominator)^exponent.
+    Multiplicative {
+        /// g(b), or another one.
+        exponent: f64,
+    },
+    /// b = 2: that many sweeps of exact minimisation over one component after another.
+    Hierarchical {
+        /// Sweeps over all updated components.
+        sweeps: usize,
+    },
+    /// Nothing: only the divergence is wanted.
+    Hold,
+}
+
+/// One half-step; see the [module](self).
+pub(crate) struct HalfStep<'a, T> {
+    /// V, (rows, columns).
+    pub target: &'a Panels<T>,
+    /// (components, rows).
+    pub left: &'a Array2<T>,
+    /// (components, columns).
+    pub right: &'a Array2<T>,
+    /// The components that are updated; others keep their values.
+    pub update: Range<usize>,
+    /// b.
+    pub divergence: Divergence,
+    /// The update.
+    pub rule: Rule,
+    /// Smallest value of the model.
+    pub floor: T,
+    /// Whether the divergence between target and model is summed.
+    pub sum_divergence: bool,
+    /// Instructions.
+    pub simd: Simd,
+}
+
+/// What a half-step gives.
+pub(crate) struct Outcome<T> {
+    /// The new right factor, (components, columns).
+    pub right: Array2<T>,
+    /// sum d(V|R) of the factors that came in, less [`Divergence::constant`]; 0 when not asked for.
+    pub divergence: f64,
+}
+
+impl<T: Scalar> HalfStep<'_, T> {
+    /// Does it.
+    pub(crate) fn run(&self) -> Outcome<T> {
+        let isa = self.simd.isa();
+        let width = T::width(isa);
+        let rows = self.target.rows;
+        let (components, columns) = self.right.dim();
+        debug_assert_eq!(self.left.dim(), (components, rows));
+        debug_assert_eq!((self.target.columns, self.target.width), (columns, width));
+        let most = T::row_group(isa);
+        let euclidean = matches!(self.divergence, Divergence::Euclidean);
+        let contracted = self.contracted();
+        let n_groups = contracted.len().div_ceil(most).max(1);
+        let group = contracted.len().div_ceil(n_groups).max(1);
+        let by_rows = if euclidean { Aligned::new(0, T::ZERO) } else { pack_by_rows(self.left, most) };
+        let by_components = match self.rule {
+            Rule::Hold if !euclidean => Aligned::new(0, T::ZERO),
+            _ => pack_by_components(self.left, contracted.clone(), group),
+        };
+        let shared = Shared {
+            rows,
+            components,
+            first: contracted.start,
+            by_rows: &by_rows,
+            by_components: &by_components,
+            group,
+            floor: self.floor,
+            skip_contraction: self.rule == Rule::Hold,
+            sum_divergence: self.sum_divergence,
+        };
+        let gram = if euclidean { gram(self.left) } else { Array2::zeros((0, 0)) };
+        let sums: Vec<T> =
+            self.left.outer_iter().map(|row| T::of(row.iter().map(|x| x.to_double()).sum())).collect();
+        let scratch = || Scratch {
+            right: Aligned::new(components * width, T::ZERO),
+            numerator: Aligned::new(n_groups * group * width, T::ZERO),
+            denominator: Aligned::new(n_groups * group * width, T::ZERO),
+            strip: Aligned::new(STRIP_ROWS * width, T::ZERO),
+            strip_2: Aligned::new(STRIP_ROWS * width, T::ZERO),
+            divergence: vec![0.0; width],
+        };
+        let mut panels = vec![T::ZERO; self.target.n_panels() * components * width];
+        let divergence: Vec<f64> = panels
+            .par_chunks_exact_mut(components * width)
+            .enumerate()
+            .map_init(scratch, |scratch, (panel, out)| {
+                let first = panel * width;
+                let n_valid = width.min(columns - first);
+                for (k, row) in self.right.outer_iter().enumerate() {
+                    let lanes = &mut scratch.right[k * width..][..width];
+                    lanes[n_valid..].fill(T::ZERO);
+                    for (lane, x) in lanes.iter_mut().zip(row.iter().skip(first)) {
+                        *lane = *x;
+                    }
+                }
+                T::panel(isa, self.divergence, &shared, self.target.panel(panel), scratch, n_valid);
+                if euclidean {
+                    self.finish_euclidean(&gram, scratch, n_valid);
+                }
+                self.apply(&sums, &gram, scratch);
+                out.copy_from_slice(&scratch.right);
+                scratch.divergence[..n_valid].iter().sum::<f64>()
+            })
+            .collect();
+        let mut right = Array2::zeros((components, columns));
+        for (k, mut row) in right.outer_iter_mut().enumerate() {
+            let row = row.as_slice_mut().expect("a fresh array is in order");
+            for (columns, panel) in row.chunks_mut(width).zip(panels.chunks_exact(components * width)) {
+                columns.copy_from_slice(&panel[k * width..][..columns.len()]);
+            }
+        }
+        Outcome { right, divergence: divergence.iter().sum() }
+    }
+
+    /// The components whose numerator is formed: the Euclidean divergence is read from all of them.
+    fn contracted(&self) -> Range<usize> {
+        match self.divergence {
+            Divergence::Euclidean if self.sum_divergence => 0..self.right.nrows(),
+            _ => self.update.clone(),
+        }
+    }
+
+    /// The denominator (W^T W) H and the divergence from sum V^2 / 2 - H . (W^T V) + H . (W^T W H) / 2.
+    fn finish_euclidean(&self, gram: &Array2<T>, scratch: &mut Scratch<T>, n_valid: usize) {
+        let width = scratch.divergence.len();
+        let (k0, components) = (self.contracted().start, self.right.nrows());
+        scratch.denominator.fill(T::ZERO);
+        scratch.divergence.fill(0.0);
+        for k in self.contracted() {
+            let out = &mut scratch.denominator[(k - k0) * width..][..width];
+            for l in 0..components {
+                let g = gram[[k, l]];
+                for (out, &h) in out.iter_mut().zip(&scratch.right[l * width..][..width]) {
+                    *out = h * g + *out;
+                }
+            }
+        }
+        if self.sum_divergence {
+            for k in 0..components {
+                for lane in 0..n_valid {
+                    let at = k * width + lane;
+                    let [h, n, d] = [scratch.right[at], scratch.numerator[at], scratch.denominator[at]];
+                    scratch.divergence[lane] += h.to_double() * (0.5 * d.to_double() - n.to_double());
+                }
+            }
+        }
+    }
+
+    /// The rule, on `scratch.right`.
+    fn apply(&self, sums: &[T], gram: &Array2<T>, scratch: &mut Scratch<T>) {
+        let width = scratch.divergence.len();
+        let (k0, components) = (self.contracted().start, self.right.nrows());
+        // numbers that vanish against everything else are zero: denormal arithmetic is slow
+        let vanishing = T::of(1e-30);
+        match self.rule {
+            Rule::Hold => {}
+            Rule::Multiplicative { exponent } => {
+                for k in self.update.clone() {
+                    let at = (k - k0) * width;
+                    if self.divergence == Divergence::KullbackLeibler {
+                        scratch.denominator[at..at + width].fill(sums[k]);
+                    }
+                    let (numerator, denominator) =
+                        (&scratch.numerator[at..at + width], &scratch.denominator[at..at + width]);
+                    let lanes = &mut scratch.right[k * width..][..width];
+                    for ((h, &n), &d) in lanes.iter_mut().zip(numerator).zip(denominator) {
+                        // an empty component (0 / 0) stays as it is
+                        let ratio = if d > T::ZERO { n / d } else { T::ONE };
+                        let factor = if exponent == 1.0 {
+                            ratio
+                        } else if exponent == 0.5 {
+                            ratio.sqrt()
+                        } else {
+                            ratio.powf(T::of(exponent))
+                        };
+                        let new = *h * factor;
+                        *h = if new < vanishing { T::ZERO } else { new };
+                    }
+                }
+            }
+            Rule::Hierarchical { sweeps } => {
+                let mut residual = vec![T::ZERO; width];
+                for _ in 0..sweeps {
+                    for k in self.update.clone() {
+                        let diagonal = gram[[k, k]];
+                        if diagonal <= T::ZERO {
+                            continue;
+                        }
+                        residual.copy_from_slice(&scratch.numerator[(k - k0) * width..][..width]);
+                        for l in 0..components {
+                            let g = gram[[k, l]];
+                            for (r, &h) in residual.iter_mut().zip(&scratch.right[l * width..][..width]) {
+                                *r = *r - h * g;
+                            }
+                        }
+                        for (h, &r) in scratch.right[k * width..][..width].iter_mut().zip(&residual) {
+                            let new = *h + r / diagonal;
+                            *h = if new < vanishing { T::ZERO } else { new };
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// \[group of rows\]\[component\]\[row\], padded with zeros.
+fn pack_by_rows<T: Scalar>(left: &Array2<T>, group: usize) -> Aligned<T> {
+    let (components, rows) = left.dim();
+    let mut packed = Aligned::new(rows.next_multiple_of(ROW_PADDING) * components, T::ZERO);
+    for (k, row) in left.outer_iter().enumerate() {
+        let row = row.as_slice().expect("factors are in order");
+        for (g, values) in row.chunks(group).enumerate() {
+            packed[(g * components + k) * group..][..values.len()].copy_from_slice(values);
+        }
+    }
+    packed
+}
+
+/// \[group of updated components\]\[row\]\[component\], padded with zeros.
+fn pack_by_components<T: Scalar>(left: &Array2<T>, update: Range<usize>, group: usize) -> Aligned<T> {
+    let rows = left.ncols();
+    let n_groups = update.len().div_ceil(group);
+    let mut packed = Aligned::new(n_groups * group * rows, T::ZERO);
+    for (n, k) in update.enumerate() {
+        let out = &mut packed[(n / group) * rows * group + n % group..];
+        for (x, out) in left.row(k).iter().zip(out.iter_mut().step_by(group)) {
+            *out = *x;
+        }
+    }
+    packed
+}
+
+/// left left^T, (components, components), in double precision.
+fn gram<T: Scalar>(left: &Array2<T>) -> Array2<T> {
+    let components = left.nrows();
+    let rows: Vec<&[T]> = left.outer_iter().map(|r| r.to_slice().expect("factors are in order")).collect();
+    let mut gram = Array2::zeros((components, components));
+    let upper: Vec<Vec<f64>> = (0..components)
+        .into_par_iter()
+        .map(|k| {
+            (k..components)
+                .map(|l| {
+                    // eight partial sums: short chains, and one order for every processor
+                    let mut sums = [0.0f64; 8];
+                    for (a, b) in rows[k].chunks(8).zip(rows[l].chunks(8)) {
+                        for ((s, a), b) in sums.iter_mut().zip(a).zip(b) {
+                            *s += a.to_double() * b.to_double();
+                        }
+                    }
+                    sums.iter().sum()
+                })
+                .collect()
+        })
+        .collect();
+    for (k, row) in upper.iter().enumerate() {
+        for (n, &value) in row.iter().enumerate() {
+            gram[[k, k + n]] = T::of(value);
+            gram[[k + n, k]] = T::of(value);
+        }
+    }
+    gram
+}
+
+mod sealed {
+    use super::*;
+
+    /// Which kernels a precision has.
+    pub trait Kernels: Sized {
+        /// Columns of a panel.
+        #[allow(private_interfaces)]
+        fn width(isa: Isa) -> usize;
+        /// Rows or components in a register group.
+        #[allow(private_interfaces)]
+        fn row_group(isa: Isa) -> usize;
+        /// One panel with the chosen instructions.
+        #[allow(private_interfaces)]
+        fn panel(
+            isa: Isa,
+            divergence: Divergence,
+            shared: &Shared<'_, Self>,
+            target: &[Self],
+            scratch: &mut Scratch<Self>,
+            n_valid: usize,
+        );
+    }
+}
+
+/// Chooses the divergence, then one register where a panel's second holds no column.
+#[inline(always)]
+unsafe fn dispatch<L: Lanes, const ROWS: usize>(
+    divergence: Divergence,
+    shared: &Shared<'_, L::Real>,
+    target: &[L::Real],
+    scratch: &mut Scratch<L::Real>,
+    n_valid: usize,
+) {
+    #[inline(always)]
+    unsafe fn narrow_or_wide<L: Lanes, W: Weights<L>, const ROWS: usize>(
+        shared: &Shared<'_, L::Real>,
+        weights: W,
+        target: &[L::Real],
+        scratch: &mut Scratch<L::Real>,
+        n_valid: usize,
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if n_valid <= L::N {
+                step::panel::<L, W, ROWS, 1>(shared, weights, target, scratch);
+            } else {
+                step::panel::<L, W, ROWS, PANEL_REGISTERS>(shared, weights, target, scratch);
+            }
+        }
+    }
+    // SAFETY: the caller's promise.
+    unsafe {
+        match divergence {
+            Divergence::Euclidean if n_valid <= L::N => {
+                step::panel_of_target::<L, ROWS, 1>(shared, target, scratch)
+            }
+            Divergence::Euclidean => {
+                step::panel_of_target::<L, ROWS, PANEL_REGISTERS>(shared, target, scratch)
+            }
+            Divergence::KullbackLeibler => {
+                narrow_or_wide::<L, _, ROWS>(shared, KullbackLeibler, target, scratch, n_valid)
+            }
+            Divergence::ItakuraSaito => {
+                narrow_or_wide::<L, _, ROWS>(shared, ItakuraSaito, target, scratch, n_valid)
+            }
+            Divergence::Beta(beta) => {
+                let twice = 2.0 * beta;
+                if twice == twice.round() && twice.abs() <= 16.0 {
+                    let weights = HalfPower { twice: twice as i32 };
+                    narrow_or_wide::<L, _, ROWS>(shared, weights, target, scratch, n_valid);
+                } else {
+                    narrow_or_wide::<L, _, ROWS>(shared, Power { beta }, target, scratch, n_valid);
+                }
+            }
+        }
+    }
+}
+
+macro_rules! kernels {
+    ($real:ty, $avx512:ident, $avx2:ident, $portable:ty) => {
+        impl sealed::Kernels for $real {
+            #[allow(private_interfaces)]
+            fn width(isa: Isa) -> usize {
+                PANEL_REGISTERS
+                    * match isa {
+                        #[cfg(target_arch = "x86_64")]
+                        Isa::Avx512 => lanes::x86::$avx512::N,
+                        #[cfg(target_arch = "x86_64")]
+                        Isa::Avx2 => lanes::x86::$avx2::N,
+                        Isa::Portable => <$portable>::N,
+                    }
+            }
+
+            #[allow(private_interfaces)]
+            fn row_group(isa: Isa) -> usize {
+                match isa {
+                    // 24 accumulators of 32 registers
+                    #[cfg(target_arch = "x86_64")]
+                    Isa::Avx512 => 12,
+                    // 12 accumulators of 16 registers
+                    #[cfg(target_arch = "x86_64")]
+                    Isa::Avx2 => 6,
+                    Isa::Portable => 6,
+                }
+            }
+
+            #[allow(private_interfaces)]
+            fn panel(
+                isa: Isa,
+                divergence: Divergence,
+                shared: &Shared<'_, $real>,
+                target: &[$real],
+                scratch: &mut Scratch<$real>,
+                n_valid: usize,
+            ) {
+                #[cfg(target_arch = "x86_64")]
+                #[target_feature(enable = "avx512f,avx2,fma")]
+                unsafe fn avx512(
+                    divergence: Divergence,
+                    shared: &Shared<'_, $real>,
+                    target: &[$real],
+                    scratch: &mut Scratch<$real>,
+                    n_valid: usize,
+                ) {
+                    unsafe {
+                        dispatch::<lanes::x86::$avx512, 12>(divergence, shared, target, scratch, n_valid)
+                    }
+                }
+                #[cfg(target_arch = "x86_64")]
+                #[target_feature(enable = "avx2,fma")]
+                unsafe fn avx2(
+                    divergence: Divergence,
+                    shared: &Shared<'_, $real>,
+                    target: &[$real],
+                    scratch: &mut Scratch<$real>,
+                    n_valid: usize,
+                ) {
+                    unsafe { dispatch::<lanes::x86::$avx2, 6>(divergence, shared, target, scratch, n_valid) }
+                }
+                // SAFETY: Simd::isa asked the processor for the instructions; half_step sized the buffers.
+                unsafe {
+                    match isa {
+                        #[cfg(target_arch = "x86_64")]
+                        Isa::Avx512 => avx512(divergence, shared, target, scratch, n_valid),
+                        #[cfg(target_arch = "x86_64")]
+                        Isa::Avx2 => avx2(divergence, shared, target, scratch, n_valid),
+                        Isa::Portable => {
+                            dispatch::<$portable, 6>(divergence, shared, target, scratch, n_valid)
+                        }
+                    }
+                }
+            }
+        }
+    };
+}
+
+kernels!(f32, Avx512F32, Avx2F32, lanes::Portable<f32, 4>);
+kernels!(f64, Avx512F64, Avx2F64, lanes::Portable<f64, 4>);
