@@ -10,7 +10,7 @@ use std::sync::Once;
 
 use ndarray::Array2;
 use symphonia::core::codecs::audio::well_known as codec;
-use symphonia::core::codecs::audio::{AudioCodecId, AudioDecoder, AudioDecoderOptions};
+use symphonia::core::codecs::audio::{AudioCodecId, AudioCodecParameters, AudioDecoder, AudioDecoderOptions};
 use symphonia::core::errors::Error;
 use symphonia::core::formats::probe::Hint;
 use symphonia::core::formats::{FormatOptions, FormatReader, TrackType};
@@ -94,6 +94,7 @@ struct Stream<'a> {
 impl<'a> Stream<'a> {
     fn open(path: &'a Path, file: File, kind: Compressed, verify: bool) -> Result<Self, FileError> {
         let read_error = |error| FileError::from_io(path, "read it", error);
+        let file_bytes = file.metadata().map_err(read_error)?.len();
         let stated = match kind {
             Compressed::Mpeg => mpeg_states_length(path, &file)?,
             _ => true,
@@ -110,6 +111,10 @@ impl<'a> Stream<'a> {
             .probe(&hint(kind), source, FormatOptions::default(), MetadataOptions::default())
             .map_err(|error| match error {
                 Error::Unsupported(what) => unsupported(path, what),
+                Error::IoError(error) if error.kind() == ErrorKind::UnexpectedEof => FileError::damaged(
+                    path,
+                    format!("it ends at {file_bytes} bytes, before its sound is complete"),
+                ),
                 error => FileError::damaged(path, format!("its header cannot be read ({error})")),
             })?;
         let no_sound = || FileError::NotAudio {
@@ -145,7 +150,7 @@ impl<'a> Stream<'a> {
             kind,
             track: track.id,
             codec: parameters.codec,
-            bits: parameters.bits_per_sample,
+            bits: parameters.bits_per_sample.or_else(|| alac_bits(parameters)),
             sample_rate: 0,
             channels: 0,
             delay,
@@ -424,6 +429,12 @@ fn unsupported(path: &Path, what: &str) -> FileError {
         what: what.to_string(),
         remedy: "convert it to WAV or FLAC".to_string(),
     }
+}
+
+/// The sixth byte of the ALAC cookie, which the demultiplexer hands on unread.
+fn alac_bits(parameters: &AudioCodecParameters) -> Option<u32> {
+    let cookie = parameters.extra_data.as_ref().filter(|_| parameters.codec == codec::CODEC_ID_ALAC)?;
+    cookie.get(5).map(|bits| u32::from(*bits))
 }
 
 fn codec_name(id: AudioCodecId) -> &'static str {
