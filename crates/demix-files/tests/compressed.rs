@@ -1,5 +1,7 @@
 //! Fixtures of every codec against the signal they were made of.
 
+#![allow(clippy::unwrap_used, reason = "the panic of a test is its report")]
+
 mod common;
 
 use common::{N, error_of, fixture, floats, read, read_bytes, signal, snr, wav16};

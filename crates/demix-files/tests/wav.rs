@@ -1,5 +1,7 @@
 //! WAV files made byte by byte, of every sample format, true and false.
 
+#![allow(clippy::unwrap_used, reason = "the panic of a test is its report")]
+
 mod common;
 
 use common::{chunk, error_of, floats, fmt, one_line, read_bytes, riff, signal, wav16};

@@ -1,5 +1,7 @@
 //! What is written, read back by ourselves and by independent decoders.
 
+#![allow(clippy::unwrap_used, reason = "the panic of a test is its report")]
+
 mod common;
 
 use common::{floats, one_line, read};
