@@ -416,3 +416,46 @@ fn speakers(channels: u16) -> u32 {
         _ => 0,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file with this header and all samples 0; sparse, it takes no room on the disk.
+    fn silence(folder: &Path, header: &[u8], data_bytes: u64) -> std::path::PathBuf {
+        let path = folder.join("long.wav");
+        std::fs::write(&path, header).unwrap();
+        let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+        file.set_len(header.len() as u64 + data_bytes).unwrap();
+        path
+    }
+
+    #[test]
+    fn more_than_4_gib_are_rf64() {
+        let folder = tempfile::tempdir().unwrap();
+        let data_bytes = 6 * 900_000_000;
+        let header = header(2, 48000, 24, false, data_bytes);
+        assert!(header.starts_with(b"RF64\xff\xff\xff\xffWAVEds64"));
+        let path = silence(folder.path(), &header, data_bytes);
+        let file_bytes = std::fs::metadata(&path).unwrap().len();
+        assert_eq!(le64(&header[20..]) + 8, file_bytes);
+        let info = crate::audio::info(&path).unwrap();
+        assert_eq!((info.container.as_str(), info.n_samples, info.channels), ("RF64", 900_000_000, 2));
+        let end = ReadOptions { start: Some(18_749.0), duration: None };
+        let end = crate::audio::read(&path, &end).unwrap();
+        assert_eq!((end.waveform.n_samples(), end.warnings.len()), (48_000, 0));
+    }
+
+    #[test]
+    fn the_last_size_of_riff_and_the_first_of_rf64() {
+        let folder = tempfile::tempdir().unwrap();
+        let riff_head = header(1, 8000, 16, false, 2).len() as u64;
+        let most = u64::from(UNKNOWN) - 1 + 8 - riff_head;
+        for (data_bytes, container) in [(most & !1, "WAV"), ((most & !1) + 2, "RF64")] {
+            let header = header(1, 8000, 16, false, data_bytes);
+            let path = silence(folder.path(), &header, data_bytes);
+            let info = crate::audio::info(&path).unwrap();
+            assert_eq!((info.container.as_str(), info.n_samples), (container, data_bytes / 2));
+        }
+    }
+}
