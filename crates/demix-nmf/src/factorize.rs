@@ -519,7 +519,8 @@ impl<'a, T: Scalar> State<'a, T> {
             self.careful = true;
             self.momentum = 1.0;
             self.extrapolation = 0.0;
-            self.over_relaxation *= 0.8;
+            // halves: exponents of eighths cost no powers
+            self.over_relaxation = if self.over_relaxation > 0.2 { 0.5 * self.over_relaxation } else { 0.0 };
             return;
         }
         self.careful = false;

@@ -25,6 +25,8 @@ pub(super) trait Lanes: Copy {
     unsafe fn div(self, other: Self) -> Self;
     unsafe fn max(self, other: Self) -> Self;
     unsafe fn sqrt(self) -> Self;
+    /// The number where it is larger than `limit`, else 0.
+    unsafe fn above(self, limit: Self) -> Self;
     /// self * factor + term; fused where the machine can.
     unsafe fn mul_add(self, factor: Self, term: Self) -> Self;
     /// Natural logarithm of positive normal numbers.
@@ -73,7 +75,7 @@ unsafe fn ln_from_parts<L: Lanes<Real = f32>>(f: L, e: L) -> L {
 pub(super) struct Portable<T, const N: usize>([T; N]);
 
 macro_rules! portable {
-    ($real:ty, $n:literal, $ln:expr) => {
+    ($real:ty, $n:literal, $ln:path) => {
         impl Lanes for Portable<$real, $n> {
             type Real = $real;
             const N: usize = $n;
@@ -116,36 +118,48 @@ macro_rules! portable {
                 Self(std::array::from_fn(|n| self.0[n].sqrt()))
             }
             #[inline(always)]
+            unsafe fn above(self, limit: Self) -> Self {
+                Self(std::array::from_fn(|n| if self.0[n] > limit.0[n] { self.0[n] } else { 0.0 }))
+            }
+            #[inline(always)]
             unsafe fn mul_add(self, factor: Self, term: Self) -> Self {
                 Self(std::array::from_fn(|n| self.0[n] * factor.0[n] + term.0[n]))
             }
             #[inline(always)]
             unsafe fn ln(self) -> Self {
-                #[allow(clippy::redundant_closure_call)]
-                unsafe {
-                    ($ln)(self)
-                }
+                unsafe { $ln(self) }
             }
         }
     };
 }
 
-portable!(f32, 4, |x: Self| {
+portable!(f32, 4, ln_portable);
+portable!(f64, 4, ln_one_by_one);
+
+// Logarithms are functions and not closures: a closure would not inherit the vector instructions.
+
+#[inline(always)]
+unsafe fn ln_portable(x: Portable<f32, 4>) -> Portable<f32, 4> {
     let bits = x.0.map(|x| x.to_bits() as i32 - THREE_QUARTERS);
     let mantissa = bits.map(|b| f32::from_bits(((b & 0x7f_ffff) + THREE_QUARTERS) as u32) - 1.0);
-    ln_from_parts(Self(mantissa), Self(bits.map(|b| (b >> 23) as f32)))
-});
-portable!(f64, 4, |x: Self| x.map(f64::ln));
+    unsafe { ln_from_parts(Portable(mantissa), Portable(bits.map(|b| (b >> 23) as f32))) }
+}
+
+/// Double precision serves where digits matter more than speed.
+#[inline(always)]
+unsafe fn ln_one_by_one<L: Lanes<Real = f64>>(x: L) -> L {
+    unsafe { x.map(f64::ln) }
+}
 
 #[cfg(target_arch = "x86_64")]
 pub(super) mod x86 {
-    use super::{Lanes, THREE_QUARTERS, ln_from_parts};
+    use super::{Lanes, THREE_QUARTERS, ln_from_parts, ln_one_by_one};
     use std::arch::x86_64::*;
 
     macro_rules! x86_lanes {
         ($(#[$doc:meta])+ $name:ident, $register:ident, $real:ident, $n:literal, $set1:ident, $load:ident,
          $store:ident, $add:ident, $sub:ident, $mul:ident, $div:ident, $max:ident, $sqrt:ident, $fma:ident,
-         $ln:expr) => {
+         $above:path, $ln:path) => {
             $(#[$doc])+
             #[derive(Clone, Copy)]
             pub(in super::super) struct $name($register);
@@ -190,15 +204,16 @@ pub(super) mod x86 {
                     unsafe { Self($sqrt(self.0)) }
                 }
                 #[inline(always)]
+                unsafe fn above(self, limit: Self) -> Self {
+                    unsafe { $above(self, limit) }
+                }
+                #[inline(always)]
                 unsafe fn mul_add(self, factor: Self, term: Self) -> Self {
                     unsafe { Self($fma(self.0, factor.0, term.0)) }
                 }
                 #[inline(always)]
                 unsafe fn ln(self) -> Self {
-                    #[allow(clippy::redundant_closure_call)]
-                    unsafe {
-                        ($ln)(self)
-                    }
+                    unsafe { $ln(self) }
                 }
             }
         };
@@ -208,36 +223,66 @@ pub(super) mod x86 {
         /// 16 single-precision numbers.
         Avx512F32, __m512, f32, 16, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_add_ps,
         _mm512_sub_ps, _mm512_mul_ps, _mm512_div_ps, _mm512_max_ps, _mm512_sqrt_ps, _mm512_fmadd_ps,
-        |x: Self| {
-            let base = _mm512_set1_epi32(THREE_QUARTERS);
-            let bits = _mm512_sub_epi32(_mm512_castps_si512(x.0), base);
-            let e = Self(_mm512_cvtepi32_ps(_mm512_srai_epi32::<23>(bits)));
-            let m = _mm512_add_epi32(_mm512_and_si512(bits, _mm512_set1_epi32(0x7f_ffff)), base);
-            ln_from_parts(Self(_mm512_castsi512_ps(m)).sub(Self::splat(1.0)), e)
-        }
+        above_avx512_ps, ln_avx512
     );
     x86_lanes!(
         /// 8 single-precision numbers.
         Avx2F32, __m256, f32, 8, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_add_ps,
         _mm256_sub_ps, _mm256_mul_ps, _mm256_div_ps, _mm256_max_ps, _mm256_sqrt_ps, _mm256_fmadd_ps,
-        |x: Self| {
-            let base = _mm256_set1_epi32(THREE_QUARTERS);
-            let bits = _mm256_sub_epi32(_mm256_castps_si256(x.0), base);
-            let e = Self(_mm256_cvtepi32_ps(_mm256_srai_epi32::<23>(bits)));
-            let m = _mm256_add_epi32(_mm256_and_si256(bits, _mm256_set1_epi32(0x7f_ffff)), base);
-            ln_from_parts(Self(_mm256_castsi256_ps(m)).sub(Self::splat(1.0)), e)
-        }
+        above_avx2_ps, ln_avx2
     );
     x86_lanes!(
         /// 8 double-precision numbers.
         Avx512F64, __m512d, f64, 8, _mm512_set1_pd, _mm512_loadu_pd, _mm512_storeu_pd, _mm512_add_pd,
         _mm512_sub_pd, _mm512_mul_pd, _mm512_div_pd, _mm512_max_pd, _mm512_sqrt_pd, _mm512_fmadd_pd,
-        |x: Self| x.map(f64::ln)
+        above_avx512_pd, ln_one_by_one
     );
     x86_lanes!(
         /// 4 double-precision numbers.
         Avx2F64, __m256d, f64, 4, _mm256_set1_pd, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_add_pd,
         _mm256_sub_pd, _mm256_mul_pd, _mm256_div_pd, _mm256_max_pd, _mm256_sqrt_pd, _mm256_fmadd_pd,
-        |x: Self| x.map(f64::ln)
+        above_avx2_pd, ln_one_by_one
     );
+
+    #[inline(always)]
+    unsafe fn ln_avx512(x: Avx512F32) -> Avx512F32 {
+        unsafe {
+            let base = _mm512_set1_epi32(THREE_QUARTERS);
+            let bits = _mm512_sub_epi32(_mm512_castps_si512(x.0), base);
+            let e = Avx512F32(_mm512_cvtepi32_ps(_mm512_srai_epi32::<23>(bits)));
+            let m = _mm512_add_epi32(_mm512_and_si512(bits, _mm512_set1_epi32(0x7f_ffff)), base);
+            ln_from_parts(Avx512F32(_mm512_castsi512_ps(m)).sub(Avx512F32::splat(1.0)), e)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn ln_avx2(x: Avx2F32) -> Avx2F32 {
+        unsafe {
+            let base = _mm256_set1_epi32(THREE_QUARTERS);
+            let bits = _mm256_sub_epi32(_mm256_castps_si256(x.0), base);
+            let e = Avx2F32(_mm256_cvtepi32_ps(_mm256_srai_epi32::<23>(bits)));
+            let m = _mm256_add_epi32(_mm256_and_si256(bits, _mm256_set1_epi32(0x7f_ffff)), base);
+            ln_from_parts(Avx2F32(_mm256_castsi256_ps(m)).sub(Avx2F32::splat(1.0)), e)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn above_avx512_ps(x: Avx512F32, limit: Avx512F32) -> Avx512F32 {
+        unsafe { Avx512F32(_mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(x.0, limit.0), x.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn above_avx512_pd(x: Avx512F64, limit: Avx512F64) -> Avx512F64 {
+        unsafe { Avx512F64(_mm512_maskz_mov_pd(_mm512_cmp_pd_mask::<_CMP_GT_OQ>(x.0, limit.0), x.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn above_avx2_ps(x: Avx2F32, limit: Avx2F32) -> Avx2F32 {
+        unsafe { Avx2F32(_mm256_and_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(x.0, limit.0), x.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn above_avx2_pd(x: Avx2F64, limit: Avx2F64) -> Avx2F64 {
+        unsafe { Avx2F64(_mm256_and_pd(_mm256_cmp_pd::<_CMP_GT_OQ>(x.0, limit.0), x.0)) }
+    }
 }

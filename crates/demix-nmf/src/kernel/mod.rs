@@ -21,13 +21,13 @@ mod tests;
 use std::ops::Range;
 
 use demix_signal::Real;
-use ndarray::{Array2, ArrayView2};
+use ndarray::{Array2, ArrayView2, ArrayViewMut2, s};
 use rayon::prelude::*;
 
 use crate::Divergence;
 use aligned::Aligned;
-pub use peak::peak_flops;
 use lanes::Lanes;
+pub use peak::peak_flops;
 use step::{
     HalfPower, ItakuraSaito, KullbackLeibler, PANEL_REGISTERS, Power, STRIP_ROWS, Scratch, Shared, Weights,
 };
@@ -100,19 +100,20 @@ pub(crate) struct Panels<T> {
 impl<T: Scalar> Panels<T> {
     /// Cuts a matrix (rows, columns) into panels for the kernels of `simd`.
     pub(crate) fn new(matrix: ArrayView2<'_, T>, simd: Simd) -> Self {
+        Self::for_isa(matrix, simd.isa())
+    }
+
+    fn for_isa(matrix: ArrayView2<'_, T>, isa: Isa) -> Self {
         let (rows, columns) = matrix.dim();
-        let width = T::width(simd.isa());
+        let width = T::width(isa);
         let padded_rows = rows.next_multiple_of(ROW_PADDING);
         let n_panels = columns.div_ceil(width);
         let mut data = Aligned::new(n_panels * padded_rows * width, T::ZERO);
         data.par_chunks_exact_mut(padded_rows * width).enumerate().for_each(|(panel, out)| {
             let first = panel * width;
-            let n = width.min(columns - first);
-            for (row, out) in matrix.outer_iter().zip(out.chunks_exact_mut(width)) {
-                for (x, out) in row.iter().skip(first).take(n).zip(out) {
-                    *out = *x;
-                }
-            }
+            let part = matrix.slice(s![.., first..columns.min(first + width)]);
+            let out = ArrayViewMut2::from_shape((padded_rows, width), out).expect("a whole panel");
+            out.slice_move(s![..rows, ..part.ncols()]).assign(&part);
         });
         Self { data, rows, padded_rows, columns, width }
     }
@@ -183,60 +184,56 @@ impl<T: Scalar> HalfStep<'_, T> {
         let (components, columns) = self.right.dim();
         debug_assert_eq!(self.left.dim(), (components, rows));
         debug_assert_eq!((self.target.columns, self.target.width), (columns, width));
-        let most = T::row_group(isa);
-        let euclidean = matches!(self.divergence, Divergence::Euclidean);
-        let contracted = self.contracted();
-        let n_groups = contracted.len().div_ceil(most).max(1);
-        let group = contracted.len().div_ceil(n_groups).max(1);
-        let by_rows = if euclidean { Aligned::new(0, T::ZERO) } else { pack_by_rows(self.left, most) };
+        let euclidean = self.divergence == Divergence::Euclidean;
+        // b = 2 reads cost and hierarchical updates from the numerators of all components
+        let contracted = if euclidean { 0..components } else { self.update.clone() };
+        let (n_groups, group) = even_groups(contracted.len(), T::row_group(isa));
+        let empty = || Aligned::new(0, T::ZERO);
+        let by_rows = if euclidean { empty() } else { pack_by_rows(self.left, T::row_group(isa)) };
         let by_components = match self.rule {
-            Rule::Hold if !euclidean => Aligned::new(0, T::ZERO),
+            Rule::Hold if !euclidean => empty(),
             _ => pack_by_components(self.left, contracted.clone(), group),
         };
+        let gram =
+            if euclidean { gram(self.left, &by_components, group, isa) } else { Array2::zeros((0, 0)) };
+        let gram_by_rows = if euclidean { pack_by_rows(&gram, T::row_group(isa)) } else { empty() };
+        let sums: Vec<T> =
+            self.left.outer_iter().map(|row| T::of(row.iter().map(|x| x.to_double()).sum())).collect();
         let shared = Shared {
             rows,
             components,
-            first: contracted.start,
+            contracted,
+            update: self.update.clone(),
+            sums: &sums,
+            rule: self.rule,
             by_rows: &by_rows,
             by_components: &by_components,
             group,
+            gram_by_rows: &gram_by_rows,
+            gram: gram.as_slice().expect("a fresh array is in order"),
             floor: self.floor,
             skip_contraction: self.rule == Rule::Hold,
             sum_divergence: self.sum_divergence,
-        };
-        let gram = if euclidean { gram(self.left) } else { Array2::zeros((0, 0)) };
-        let sums: Vec<T> =
-            self.left.outer_iter().map(|row| T::of(row.iter().map(|x| x.to_double()).sum())).collect();
-        let scratch = || Scratch {
-            right: Aligned::new(components * width, T::ZERO),
-            numerator: Aligned::new(n_groups * group * width, T::ZERO),
-            denominator: Aligned::new(n_groups * group * width, T::ZERO),
-            strip: Aligned::new(STRIP_ROWS * width, T::ZERO),
-            strip_2: Aligned::new(STRIP_ROWS * width, T::ZERO),
-            divergence: vec![0.0; width],
         };
         let mut panels = vec![T::ZERO; self.target.n_panels() * components * width];
         let divergence: Vec<f64> = panels
             .par_chunks_exact_mut(components * width)
             .enumerate()
-            .map_init(scratch, |scratch, (panel, out)| {
-                let first = panel * width;
-                let n_valid = width.min(columns - first);
-                for (k, row) in self.right.outer_iter().enumerate() {
-                    let lanes = &mut scratch.right[k * width..][..width];
-                    lanes[n_valid..].fill(T::ZERO);
-                    for (lane, x) in lanes.iter_mut().zip(row.iter().skip(first)) {
-                        *lane = *x;
+            .map_init(
+                || Scratch::new(components, n_groups * group, width),
+                |scratch, (panel, out)| {
+                    let first = panel * width;
+                    let n_valid = width.min(columns - first);
+                    for (lanes, row) in scratch.right.chunks_exact_mut(width).zip(self.right.outer_iter()) {
+                        let row = row.to_slice().expect("factors are in order");
+                        lanes[..n_valid].copy_from_slice(&row[first..first + n_valid]);
+                        lanes[n_valid..].fill(T::ZERO);
                     }
-                }
-                T::panel(isa, self.divergence, &shared, self.target.panel(panel), scratch, n_valid);
-                if euclidean {
-                    self.finish_euclidean(&gram, scratch, n_valid);
-                }
-                self.apply(&sums, &gram, scratch);
-                out.copy_from_slice(&scratch.right);
-                scratch.divergence[..n_valid].iter().sum::<f64>()
-            })
+                    T::panel(isa, self.divergence, &shared, self.target.panel(panel), scratch, n_valid);
+                    out.copy_from_slice(&scratch.right);
+                    scratch.divergence[..n_valid].iter().sum::<f64>()
+                },
+            )
             .collect();
         let mut right = Array2::zeros((components, columns));
         for (k, mut row) in right.outer_iter_mut().enumerate() {
@@ -247,97 +244,26 @@ impl<T: Scalar> HalfStep<'_, T> {
         }
         Outcome { right, divergence: divergence.iter().sum() }
     }
+}
 
-    /// The components whose numerator is formed: the Euclidean divergence is read from all of them.
-    fn contracted(&self) -> Range<usize> {
-        match self.divergence {
-            Divergence::Euclidean if self.sum_divergence => 0..self.right.nrows(),
-            _ => self.update.clone(),
+impl<T: Scalar> Scratch<T> {
+    fn new(components: usize, contracted: usize, width: usize) -> Self {
+        let padded = contracted.max(components.next_multiple_of(ROW_PADDING));
+        Self {
+            right: Aligned::new(components * width, T::ZERO),
+            numerator: Aligned::new(padded * width, T::ZERO),
+            denominator: Aligned::new(padded * width, T::ZERO),
+            strip: Aligned::new(STRIP_ROWS * width, T::ZERO),
+            strip_2: Aligned::new(STRIP_ROWS * width, T::ZERO),
+            divergence: vec![0.0; width],
         }
     }
+}
 
-    /// The denominator (W^T W) H and the divergence from sum V^2 / 2 - H . (W^T V) + H . (W^T W H) / 2.
-    fn finish_euclidean(&self, gram: &Array2<T>, scratch: &mut Scratch<T>, n_valid: usize) {
-        let width = scratch.divergence.len();
-        let (k0, components) = (self.contracted().start, self.right.nrows());
-        scratch.denominator.fill(T::ZERO);
-        scratch.divergence.fill(0.0);
-        for k in self.contracted() {
-            let out = &mut scratch.denominator[(k - k0) * width..][..width];
-            for l in 0..components {
-                let g = gram[[k, l]];
-                for (out, &h) in out.iter_mut().zip(&scratch.right[l * width..][..width]) {
-                    *out = h * g + *out;
-                }
-            }
-        }
-        if self.sum_divergence {
-            for k in 0..components {
-                for lane in 0..n_valid {
-                    let at = k * width + lane;
-                    let [h, n, d] = [scratch.right[at], scratch.numerator[at], scratch.denominator[at]];
-                    scratch.divergence[lane] += h.to_double() * (0.5 * d.to_double() - n.to_double());
-                }
-            }
-        }
-    }
-
-    /// The rule, on `scratch.right`.
-    fn apply(&self, sums: &[T], gram: &Array2<T>, scratch: &mut Scratch<T>) {
-        let width = scratch.divergence.len();
-        let (k0, components) = (self.contracted().start, self.right.nrows());
-        // numbers that vanish against everything else are zero: denormal arithmetic is slow
-        let vanishing = T::of(1e-30);
-        match self.rule {
-            Rule::Hold => {}
-            Rule::Multiplicative { exponent } => {
-                for k in self.update.clone() {
-                    let at = (k - k0) * width;
-                    if self.divergence == Divergence::KullbackLeibler {
-                        scratch.denominator[at..at + width].fill(sums[k]);
-                    }
-                    let (numerator, denominator) =
-                        (&scratch.numerator[at..at + width], &scratch.denominator[at..at + width]);
-                    let lanes = &mut scratch.right[k * width..][..width];
-                    for ((h, &n), &d) in lanes.iter_mut().zip(numerator).zip(denominator) {
-                        // an empty component (0 / 0) stays as it is
-                        let ratio = if d > T::ZERO { n / d } else { T::ONE };
-                        let factor = if exponent == 1.0 {
-                            ratio
-                        } else if exponent == 0.5 {
-                            ratio.sqrt()
-                        } else {
-                            ratio.powf(T::of(exponent))
-                        };
-                        let new = *h * factor;
-                        *h = if new < vanishing { T::ZERO } else { new };
-                    }
-                }
-            }
-            Rule::Hierarchical { sweeps } => {
-                let mut residual = vec![T::ZERO; width];
-                for _ in 0..sweeps {
-                    for k in self.update.clone() {
-                        let diagonal = gram[[k, k]];
-                        if diagonal <= T::ZERO {
-                            continue;
-                        }
-                        residual.copy_from_slice(&scratch.numerator[(k - k0) * width..][..width]);
-                        for l in 0..components {
-                            let g = gram[[k, l]];
-                            for (r, &h) in residual.iter_mut().zip(&scratch.right[l * width..][..width]) {
-                                *r = *r - h * g;
-                            }
-                        }
-                        for (h, &r) in scratch.right[k * width..][..width].iter_mut().zip(&residual) {
-                            let new = *h + r / diagonal;
-                            *h = if new < vanishing { T::ZERO } else { new };
-                        }
-                    }
-                }
-            }
-        }
-    }
+/// The number and size of groups of at most `most` that waste least.
+fn even_groups(n: usize, most: usize) -> (usize, usize) {
+    let n_groups = n.div_ceil(most).max(1);
+    (n_groups, n.div_ceil(n_groups).max(1))
 }
 
 /// \[group of rows\]\[component\]\[row\], padded with zeros.
@@ -367,32 +293,37 @@ fn pack_by_components<T: Scalar>(left: &Array2<T>, update: Range<usize>, group: 
     packed
 }
 
-/// left left^T, (components, components), in double precision.
-fn gram<T: Scalar>(left: &Array2<T>) -> Array2<T> {
-    let components = left.nrows();
-    let rows: Vec<&[T]> = left.outer_iter().map(|r| r.to_slice().expect("factors are in order")).collect();
+/// left left^T, (components, components): the kernel of W^T V with V = W.
+fn gram<T: Scalar>(left: &Array2<T>, by_components: &[T], group: usize, isa: Isa) -> Array2<T> {
+    let (components, rows) = left.dim();
+    let width = T::width(isa);
+    let target = Panels::for_isa(left.t(), isa);
+    let shared = Shared {
+        rows,
+        components,
+        contracted: 0..components,
+        update: 0..0,
+        sums: &[],
+        rule: Rule::Hold,
+        by_rows: &[],
+        by_components,
+        group,
+        gram_by_rows: &pack_by_rows(&Array2::zeros((components, components)), T::row_group(isa)),
+        gram: &[],
+        floor: T::ZERO,
+        skip_contraction: false,
+        sum_divergence: false,
+    };
     let mut gram = Array2::zeros((components, components));
-    let upper: Vec<Vec<f64>> = (0..components)
-        .into_par_iter()
-        .map(|k| {
-            (k..components)
-                .map(|l| {
-                    // eight partial sums: short chains, and one order for every processor
-                    let mut sums = [0.0f64; 8];
-                    for (a, b) in rows[k].chunks(8).zip(rows[l].chunks(8)) {
-                        for ((s, a), b) in sums.iter_mut().zip(a).zip(b) {
-                            *s += a.to_double() * b.to_double();
-                        }
-                    }
-                    sums.iter().sum()
-                })
-                .collect()
-        })
-        .collect();
-    for (k, row) in upper.iter().enumerate() {
-        for (n, &value) in row.iter().enumerate() {
-            gram[[k, k + n]] = T::of(value);
-            gram[[k + n, k]] = T::of(value);
+    let mut scratch = Scratch::new(components, components.next_multiple_of(group), width);
+    for panel in 0..target.n_panels() {
+        let first = panel * width;
+        let n_valid = width.min(components - first);
+        T::panel(isa, Divergence::Euclidean, &shared, target.panel(panel), &mut scratch, n_valid);
+        for (k, row) in scratch.numerator.chunks_exact(width).take(components).enumerate() {
+            for (column, &x) in row[..n_valid].iter().enumerate() {
+                gram[[k, first + column]] = x;
+            }
         }
     }
     gram
@@ -452,10 +383,10 @@ unsafe fn dispatch<L: Lanes, const ROWS: usize>(
     unsafe {
         match divergence {
             Divergence::Euclidean if n_valid <= L::N => {
-                step::panel_of_target::<L, ROWS, 1>(shared, target, scratch)
+                step::panel_euclidean::<L, ROWS, 1>(shared, target, scratch)
             }
             Divergence::Euclidean => {
-                step::panel_of_target::<L, ROWS, PANEL_REGISTERS>(shared, target, scratch)
+                step::panel_euclidean::<L, ROWS, PANEL_REGISTERS>(shared, target, scratch)
             }
             Divergence::KullbackLeibler => {
                 narrow_or_wide::<L, _, ROWS>(shared, KullbackLeibler, target, scratch, n_valid)

@@ -9,6 +9,9 @@
 //! Both products have the components or the strip's rows in registers and the columns across lanes: no
 //! component count wastes lanes, and W is read by scalar broadcasts from two packed copies.
 
+use std::ops::Range;
+
+use super::Rule;
 use super::lanes::Lanes;
 use demix_signal::Real;
 
@@ -23,8 +26,14 @@ pub(super) struct Shared<'a, T> {
     pub rows: usize,
     /// Number of components.
     pub components: usize,
-    /// First component that is updated; those before it are held.
-    pub first: usize,
+    /// The components whose numerator is formed.
+    pub contracted: Range<usize>,
+    /// The components that are updated; the others are held.
+    pub update: Range<usize>,
+    /// sum_i W_ik, the denominator of b = 1.
+    pub sums: &'a [T],
+    /// How they are updated.
+    pub rule: Rule,
     /// The left factor in groups of rows: \[group\]\[component\]\[row\].
     pub by_rows: &'a [T],
     /// The updated components of the left factor in groups: \[group\]\[row\]\[component\].
@@ -33,7 +42,10 @@ pub(super) struct Shared<'a, T> {
     pub group: usize,
     /// Smallest value of the model.
     pub floor: T,
-    /// What the divergence is multiplied with... see [`Weights`].
+    /// W^T W in groups of rows as `by_rows`, and row by row; empty unless b = 2.
+    pub gram_by_rows: &'a [T],
+    pub gram: &'a [T],
+    /// Whether only the divergence is wanted.
     pub skip_contraction: bool,
     /// Whether the divergence is summed.
     pub sum_divergence: bool,
@@ -51,9 +63,7 @@ pub(super) struct Scratch<T> {
 }
 
 /// The weights of a divergence in the multiplicative update.
-pub(super) trait Weights<L: Lanes>: Copy + Sync {
-    /// Whether W^T R^(b-1) must be formed (for b = 1 it is a sum over W).
-    const DENOMINATOR: bool;
+pub(super) trait Weights<L: Lanes>: Copy + Sync + Denominator {
     /// V R^(b-2) and R^(b-1).
     unsafe fn weights(self, v: L, r: L) -> (L, L);
     /// d(v|r), less what does not depend on r when [`super::Divergence::constant`] says so.
@@ -65,7 +75,6 @@ pub(super) trait Weights<L: Lanes>: Copy + Sync {
 pub(super) struct KullbackLeibler;
 
 impl<L: Lanes> Weights<L> for KullbackLeibler {
-    const DENOMINATOR: bool = false;
     #[inline(always)]
     unsafe fn weights(self, v: L, r: L) -> (L, L) {
         unsafe {
@@ -85,7 +94,6 @@ impl<L: Lanes> Weights<L> for KullbackLeibler {
 pub(super) struct ItakuraSaito;
 
 impl<L: Lanes> Weights<L> for ItakuraSaito {
-    const DENOMINATOR: bool = true;
     #[inline(always)]
     unsafe fn weights(self, v: L, r: L) -> (L, L) {
         unsafe {
@@ -129,7 +137,6 @@ unsafe fn power_divergence<L: Lanes>(beta: f64, v: L, r: L, power: L) -> L {
 }
 
 impl<L: Lanes> Weights<L> for HalfPower {
-    const DENOMINATOR: bool = true;
     #[inline(always)]
     unsafe fn weights(self, v: L, r: L) -> (L, L) {
         unsafe {
@@ -155,7 +162,6 @@ impl<L: Lanes> Weights<L> for HalfPower {
 }
 
 impl<L: Lanes> Weights<L> for Power {
-    const DENOMINATOR: bool = true;
     #[inline(always)]
     unsafe fn weights(self, v: L, r: L) -> (L, L) {
         let exponent = L::Real::of(self.beta - 1.0);
@@ -184,7 +190,7 @@ pub(super) unsafe fn panel<L: Lanes, W: Weights<L>, const ROWS: usize, const REG
     scratch: &mut Scratch<L::Real>,
 ) {
     let width = PANEL_REGISTERS * L::N;
-    let n_groups = (shared.components - shared.first).div_ceil(shared.group);
+    let n_groups = shared.contracted.len().div_ceil(shared.group);
     debug_assert!(STRIP_ROWS.is_multiple_of(ROWS) && scratch.strip.len() == STRIP_ROWS * width);
     scratch.numerator.fill(L::Real::ZERO);
     scratch.denominator.fill(L::Real::ZERO);
@@ -195,24 +201,26 @@ pub(super) unsafe fn panel<L: Lanes, W: Weights<L>, const ROWS: usize, const REG
         let n_rows = STRIP_ROWS.min(shared.rows - first_row);
         // SAFETY: all offsets stay inside buffers that half_step padded to whole groups.
         unsafe {
-            let mut divergence = [L::splat(L::Real::ZERO); REGISTERS];
             for row in (0..n_rows).step_by(ROWS) {
                 let left = shared.by_rows.as_ptr().add((first_row + row) * shared.components);
-                let model = product::<L, ROWS, REGISTERS>(left, right, shared.components);
-                for (r, model) in model.iter().enumerate() {
-                    for (register, &model) in model.iter().enumerate() {
-                        let column = register * L::N;
-                        let v = L::load(target.as_ptr().add((first_row + row + r) * width + column));
-                        let model = model.max(L::splat(shared.floor));
-                        let both = weights.weights(v, model);
-                        both.0.store(strip.add((row + r) * width + column));
-                        if W::DENOMINATOR {
-                            both.1.store(strip_2.add((row + r) * width + column));
-                        }
-                        if shared.sum_divergence && row + r < n_rows {
-                            let d = weights.divergence(v, model, both);
-                            divergence[register] = divergence[register].add(d);
-                        }
+                product::<L, ROWS, REGISTERS>(left, right, shared.components, strip.add(row * width));
+            }
+            // a pass of its own: the accumulators of `product` must never be indexed by a variable
+            let mut divergence = [L::splat(L::Real::ZERO); REGISTERS];
+            let floor = L::splat(shared.floor);
+            for row in 0..n_rows {
+                for register in 0..REGISTERS {
+                    let at = row * width + register * L::N;
+                    let v = L::load(target.as_ptr().add(first_row * width + at));
+                    let model = L::load(strip.add(at)).max(floor);
+                    let both = weights.weights(v, model);
+                    both.0.store(strip.add(at));
+                    if W::FORMED {
+                        both.1.store(strip_2.add(at));
+                    }
+                    if shared.sum_divergence {
+                        let d = weights.divergence(v, model, both);
+                        divergence[register] = divergence[register].add(d);
                     }
                 }
             }
@@ -228,55 +236,255 @@ pub(super) unsafe fn panel<L: Lanes, W: Weights<L>, const ROWS: usize, const REG
                 let out = group * shared.group * width;
                 let numerator = scratch.numerator.as_mut_ptr().add(out);
                 contract_group::<L, ROWS, REGISTERS>(shared.group, left, strip, n_rows, numerator);
-                if W::DENOMINATOR {
+                if W::FORMED {
                     let denominator = scratch.denominator.as_mut_ptr().add(out);
                     contract_group::<L, ROWS, REGISTERS>(shared.group, left, strip_2, n_rows, denominator);
                 }
             }
         }
     }
+    if let Rule::Multiplicative { exponent } = shared.rule {
+        // SAFETY: as above.
+        unsafe { multiply::<L, W>(shared, exponent, scratch) };
+    }
 }
 
-/// One panel of W^T V alone (b = 2, where the model enters through W^T W).
+/// One panel for b = 2: W^T V from the target itself, W^T W H for the denominator.
 ///
 /// # Safety
 /// As [`panel`].
 #[inline(always)]
-pub(super) unsafe fn panel_of_target<L: Lanes, const ROWS: usize, const REGISTERS: usize>(
+pub(super) unsafe fn panel_euclidean<L: Lanes, const ROWS: usize, const REGISTERS: usize>(
     shared: &Shared<'_, L::Real>,
     target: &[L::Real],
     scratch: &mut Scratch<L::Real>,
 ) {
     let width = PANEL_REGISTERS * L::N;
-    let n_groups = (shared.components - shared.first).div_ceil(shared.group);
+    let components = shared.components;
+    let n_groups = components.div_ceil(shared.group);
     scratch.numerator.fill(L::Real::ZERO);
-    for first_row in (0..shared.rows).step_by(STRIP_ROWS) {
-        let n_rows = STRIP_ROWS.min(shared.rows - first_row);
-        for group in 0..n_groups {
-            // SAFETY: all offsets stay inside buffers that half_step padded to whole groups.
-            unsafe {
+    let numerator = scratch.numerator.as_mut_ptr();
+    let denominator = scratch.denominator.as_mut_ptr();
+    // SAFETY: all offsets stay inside buffers that half_step padded to whole groups.
+    unsafe {
+        for first_row in (0..shared.rows).step_by(STRIP_ROWS) {
+            let n_rows = STRIP_ROWS.min(shared.rows - first_row);
+            let strip = target.as_ptr().add(first_row * width);
+            for group in 0..n_groups {
                 let left =
                     shared.by_components.as_ptr().add((group * shared.rows + first_row) * shared.group);
-                let strip = target.as_ptr().add(first_row * width);
-                let numerator = scratch.numerator.as_mut_ptr().add(group * shared.group * width);
-                contract_group::<L, ROWS, REGISTERS>(shared.group, left, strip, n_rows, numerator);
+                let out = numerator.add(group * shared.group * width);
+                contract_group::<L, ROWS, REGISTERS>(shared.group, left, strip, n_rows, out);
+            }
+        }
+        for row in (0..components).step_by(ROWS) {
+            let gram = shared.gram_by_rows.as_ptr().add(row * components);
+            product::<L, ROWS, REGISTERS>(
+                gram,
+                scratch.right.as_ptr(),
+                components,
+                denominator.add(row * width),
+            );
+        }
+        if shared.sum_divergence {
+            // H . (W^T W H / 2 - W^T V)
+            let columns = scratch.divergence.len();
+            for column in 0..columns {
+                scratch.divergence[column] = (0..components)
+                    .map(|k| {
+                        let at = k * width + column;
+                        let [h, n, d] = [scratch.right[at], scratch.numerator[at], scratch.denominator[at]];
+                        h.to_double() * (0.5 * d.to_double() - n.to_double())
+                    })
+                    .sum();
+            }
+        }
+        match shared.rule {
+            Rule::Hold => {}
+            Rule::Multiplicative { exponent } => multiply::<L, Euclidean>(shared, exponent, scratch),
+            Rule::Hierarchical { sweeps } => {
+                for _ in 0..sweeps {
+                    for k in shared.update.clone() {
+                        minimise_component::<L, REGISTERS>(shared, k, scratch);
+                    }
+                }
             }
         }
     }
 }
 
-/// `ROWS` rows of left x right: sum_k left\[k\]\[row\] right\[k\]\[column\].
+/// Numbers that vanish against everything else become zero: denormal arithmetic is slow.
+const VANISHING: f64 = 1e-30;
+
+/// h <- h (numerator / denominator)^exponent; a component without denominator (0 / 0) stays as it is.
+#[inline(always)]
+unsafe fn multiply<L: Lanes, W: Denominator>(
+    shared: &Shared<'_, L::Real>,
+    exponent: f64,
+    scratch: &mut Scratch<L::Real>,
+) {
+    let width = PANEL_REGISTERS * L::N;
+    let exponent = Exponent::new(exponent);
+    unsafe {
+        // 0 / smallest = 0 would end an empty component: (0 + smallest) / (0 + smallest) = 1 leaves it
+        let smallest = L::splat(L::Real::of(VANISHING));
+        for k in shared.update.clone() {
+            let from = (k - shared.contracted.start) * width;
+            for lane in (0..width).step_by(L::N) {
+                let numerator = L::load(scratch.numerator.as_ptr().add(from + lane));
+                let denominator = if W::FORMED {
+                    L::load(scratch.denominator.as_ptr().add(from + lane))
+                } else {
+                    L::splat(shared.sums[k])
+                };
+                let ratio = numerator.add(smallest).div(denominator.add(smallest));
+                let h = scratch.right.as_mut_ptr().add(k * width + lane);
+                L::load(h).mul(exponent.of(ratio)).above(smallest).store(h);
+            }
+        }
+    }
+}
+
+/// Where [`multiply`] finds the denominator.
+pub(super) trait Denominator {
+    /// In the work space, or (b = 1) in the sums of W.
+    const FORMED: bool;
+}
+
+struct Euclidean;
+impl Denominator for Euclidean {
+    const FORMED: bool = true;
+}
+impl Denominator for KullbackLeibler {
+    const FORMED: bool = false;
+}
+impl Denominator for ItakuraSaito {
+    const FORMED: bool = true;
+}
+impl Denominator for HalfPower {
+    const FORMED: bool = true;
+}
+impl Denominator for Power {
+    const FORMED: bool = true;
+}
+
+/// An exponent, with roots and products instead of powers where it is a number of eighths.
+#[derive(Clone, Copy)]
+enum Exponent {
+    Eighths(u32),
+    Any(f64),
+}
+
+impl Exponent {
+    fn new(exponent: f64) -> Self {
+        let eighths = exponent * 8.0;
+        let whole = eighths == eighths.round() && (1.0..=24.0).contains(&eighths);
+        if whole { Self::Eighths(eighths as u32) } else { Self::Any(exponent) }
+    }
+
+    #[inline(always)]
+    unsafe fn of<L: Lanes>(self, x: L) -> L {
+        unsafe {
+            match self {
+                Self::Eighths(8) => x,
+                Self::Eighths(n) => {
+                    let half = x.sqrt();
+                    let mut power = L::splat(L::Real::ONE);
+                    for _ in 0..n / 8 {
+                        power = power.mul(x);
+                    }
+                    if n & 4 != 0 {
+                        power = power.mul(half);
+                    }
+                    if n & 3 != 0 {
+                        let quarter = half.sqrt();
+                        if n & 2 != 0 {
+                            power = power.mul(quarter);
+                        }
+                        if n & 1 != 0 {
+                            power = power.mul(quarter.sqrt());
+                        }
+                    }
+                    power
+                }
+                Self::Any(exponent) => {
+                    let exponent = L::Real::of(exponent);
+                    x.map(|x| raised(x, exponent))
+                }
+            }
+        }
+    }
+}
+
+/// h_k <- max(0, h_k + (numerator_k - (W^T W)_k . h) / (W^T W)_kk): the exact minimum over one component.
+#[inline(always)]
+unsafe fn minimise_component<L: Lanes, const REGISTERS: usize>(
+    shared: &Shared<'_, L::Real>,
+    k: usize,
+    scratch: &mut Scratch<L::Real>,
+) {
+    /// Partial sums: enough chains to hide the latency of the multiply-adds.
+    const PARTS: usize = 4;
+    let width = PANEL_REGISTERS * L::N;
+    let gram = &shared.gram[k * shared.components..][..shared.components];
+    if gram[k] <= L::Real::ZERO {
+        return;
+    }
+    unsafe {
+        let right = scratch.right.as_mut_ptr();
+        let mut parts = [[L::splat(L::Real::ZERO); REGISTERS]; PARTS];
+        let whole = gram.len() - gram.len() % PARTS;
+        for first in (0..whole).step_by(PARTS) {
+            for part in 0..PARTS {
+                let g = L::splat(*gram.get_unchecked(first + part));
+                let h = load_row::<L, REGISTERS>(right.add((first + part) * width));
+                for n in 0..REGISTERS {
+                    parts[part][n] = g.mul_add(h[n], parts[part][n]);
+                }
+            }
+        }
+        for l in whole..gram.len() {
+            let h = load_row::<L, REGISTERS>(right.add(l * width));
+            for n in 0..REGISTERS {
+                parts[0][n] = L::splat(gram[l]).mul_add(h[n], parts[0][n]);
+            }
+        }
+        let inverse = L::splat(L::Real::ONE / gram[k]);
+        let smallest = L::splat(L::Real::of(VANISHING));
+        for n in 0..REGISTERS {
+            let product = parts[0][n].add(parts[1][n]).add(parts[2][n].add(parts[3][n]));
+            let numerator = L::load(scratch.numerator.as_ptr().add(k * width + n * L::N));
+            let h = right.add(k * width + n * L::N);
+            numerator.sub(product).mul_add(inverse, L::load(h)).above(smallest).store(h);
+        }
+    }
+}
+
+/// Neighbouring registers.
+#[inline(always)]
+unsafe fn load_row<L: Lanes, const REGISTERS: usize>(from: *const L::Real) -> [L; REGISTERS] {
+    unsafe {
+        let mut row = [L::splat(L::Real::ZERO); REGISTERS];
+        for n in 0..REGISTERS {
+            row[n] = L::load(from.add(n * L::N));
+        }
+        row
+    }
+}
+
+/// `ROWS` rows of left x right: out\[row\]\[column\] = sum_k left\[k\]\[row\] right\[k\]\[column\].
 #[inline(always)]
 unsafe fn product<L: Lanes, const ROWS: usize, const REGISTERS: usize>(
     left: *const L::Real,
     right: *const L::Real,
     components: usize,
-) -> [[L; REGISTERS]; ROWS] {
+    out: *mut L::Real,
+) {
     let width = PANEL_REGISTERS * L::N;
     unsafe {
         let mut sum = [[L::splat(L::Real::ZERO); REGISTERS]; ROWS];
         for k in 0..components {
-            let right: [L; REGISTERS] = std::array::from_fn(|n| L::load(right.add(k * width + n * L::N)));
+            let right = load_row::<L, REGISTERS>(right.add(k * width));
             for row in 0..ROWS {
                 let left = L::splat(*left.add(k * ROWS + row));
                 for n in 0..REGISTERS {
@@ -284,7 +492,11 @@ unsafe fn product<L: Lanes, const ROWS: usize, const REGISTERS: usize>(
                 }
             }
         }
-        sum
+        for row in 0..ROWS {
+            for n in 0..REGISTERS {
+                sum[row][n].store(out.add(row * width + n * L::N));
+            }
+        }
     }
 }
 
@@ -298,10 +510,12 @@ unsafe fn contract<L: Lanes, const GROUP: usize, const REGISTERS: usize>(
 ) {
     let width = PANEL_REGISTERS * L::N;
     unsafe {
-        let mut sum: [[L; REGISTERS]; GROUP] =
-            std::array::from_fn(|k| std::array::from_fn(|n| L::load(out.add(k * width + n * L::N))));
+        let mut sum = [[L::splat(L::Real::ZERO); REGISTERS]; GROUP];
+        for k in 0..GROUP {
+            sum[k] = load_row::<L, REGISTERS>(out.add(k * width));
+        }
         for row in 0..rows {
-            let strip: [L; REGISTERS] = std::array::from_fn(|n| L::load(strip.add(row * width + n * L::N)));
+            let strip = load_row::<L, REGISTERS>(strip.add(row * width));
             for k in 0..GROUP {
                 let left = L::splat(*left.add(row * GROUP + k));
                 for n in 0..REGISTERS {
