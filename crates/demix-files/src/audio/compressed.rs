@@ -324,8 +324,13 @@ impl<'a> Stream<'a> {
         Ok(Some(n))
     }
 
-    /// Counts the remaining samples by what the packets say, without decoding.
+    /// Counts the remaining samples, where possible by what the packets say, without decoding.
     fn count_rest(&mut self) -> Result<(), FileError> {
+        if self.kind == Compressed::Mp4 {
+            // only whole packets are certain: a fragment may cut the last one short, or not
+            while self.decode_next()?.is_some() {}
+            return Ok(());
+        }
         if std::mem::take(&mut self.first) {
             self.decoded += self.block[0].len() as u64;
         }
@@ -424,6 +429,11 @@ fn hint(kind: Compressed) -> Hint {
 }
 
 fn unsupported(path: &Path, what: &str) -> FileError {
+    let what = match what {
+        "aac: aac too complex" => "AAC of more than 2 channels or of another profile than LC",
+        "core (codec): unsupported audio codec" => "its codec",
+        what => what,
+    };
     FileError::Unsupported {
         path: path.to_path_buf(),
         what: what.to_string(),
