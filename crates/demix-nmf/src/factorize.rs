@@ -105,6 +105,14 @@ pub enum NmfError {
         /// Columns of V.
         frames: usize,
     },
+    /// Sources that no component could stand for.
+    #[error("{sources} sources need at least {sources} components in all, there are {components}: raise components")]
+    TooFewComponents {
+        /// K in all.
+        components: usize,
+        /// N.
+        sources: usize,
+    },
     /// The numbers ran out of their range.
     #[error(
         "the factorisation with beta={beta} left the range of its numbers at iteration {iteration}: \

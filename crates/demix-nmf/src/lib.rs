@@ -6,15 +6,18 @@
 //! | [`divergence`] | the beta divergences and their exponents |
 //! | [`settings`] | [`NmfSettings`] |
 //! | [`init`] | random starts and singular vectors |
+//! | [`grouping`] | components into sources, without training |
 //! | [`kernel`] | the multiplicative half-step in vector instructions; the only `unsafe` of the project |
 
 pub mod divergence;
 pub mod factorize;
+pub mod grouping;
 mod init;
 pub mod kernel;
 pub mod settings;
 
 pub use divergence::Divergence;
 pub use factorize::{Factorization, Nmf, NmfError, Start, Stopped, normalize};
+pub use grouping::{Grouping, group};
 pub use kernel::{Scalar, Simd};
 pub use settings::{Acceleration, Exponent, Init, NmfSettings, Order};

@@ -342,6 +342,59 @@ macro_rules! settings {
     };
 }
 
+/// Joins settings structs into one whose names are those of all its parts; see the
+/// [module](crate::settings).
+#[macro_export]
+macro_rules! settings_group {
+    (
+        $(#[doc = $struct_doc:expr])+
+        pub struct $name:ident {
+            $( $(#[doc = $doc:expr])+ pub $part:ident : $type:ty, )+
+        }
+    ) => {
+        $(#[doc = $struct_doc])+
+        #[derive(Clone, Debug, Default, PartialEq)]
+        pub struct $name {
+            $( $(#[doc = $doc])+ pub $part: $type, )+
+        }
+
+        impl $crate::settings::Settings for $name {
+            fn table() -> Vec<$crate::settings::Setting> {
+                let mut table = Vec::new();
+                $(table.extend(<$type as $crate::settings::Settings>::table());)+
+                table
+            }
+
+            fn set(&mut self, name: &str, value: &str) -> Result<(), $crate::settings::SettingError> {
+                $(if $crate::settings::knows::<$type>(name) {
+                    return $crate::settings::Settings::set(&mut self.$part, name, value);
+                })+
+                let table = <Self as $crate::settings::Settings>::table();
+                let nearest = $crate::settings::nearest_name(name, table.iter().map(|setting| setting.name));
+                // the names themselves live as long as the program
+                let nearest = table.iter().map(|setting| setting.name).find(|known| Some(*known) == nearest);
+                Err($crate::settings::SettingError::Unknown { name: name.into(), nearest })
+            }
+
+            fn values(&self) -> ::serde_json::Map<String, ::serde_json::Value> {
+                let mut values = ::serde_json::Map::new();
+                $(values.extend($crate::settings::Settings::values(&self.$part));)+
+                values
+            }
+
+            fn check(&self) -> Result<(), $crate::settings::SettingError> {
+                $($crate::settings::Settings::check(&self.$part)?;)+
+                Ok(())
+            }
+        }
+    };
+}
+
+#[doc(hidden)]
+pub fn knows<S: Settings>(name: &str) -> bool {
+    S::table().iter().any(|setting| setting.name == name)
+}
+
 /// Writes an enum whose variants have names in settings; see the [module](crate::settings).
 #[macro_export]
 macro_rules! choices {
@@ -444,6 +497,36 @@ mod tests {
         assert_eq!(refuse("thickness", "nan"), "thickness=nan: a finite number was expected, or 'auto'");
         paint.buckets = 0;
         assert!(paint.check().is_err());
+    }
+
+    settings_group! {
+        /// Two in one.
+        pub struct House {
+            /// Inside.
+            pub paint: Paint,
+            /// Outside.
+            pub garden: Garden,
+        }
+    }
+    settings! {
+        /// More test settings.
+        pub struct Garden {
+            /// How many.
+            pub trees: usize = 2;
+        }
+    }
+
+    #[test]
+    fn groups_know_the_names_of_their_parts() {
+        let mut house = House::default();
+        house.set("trees", "5").unwrap();
+        house.set("buckets", "4").unwrap();
+        assert_eq!((house.garden.trees, house.paint.buckets), (5, 4));
+        assert_eq!(House::table().len(), 5);
+        assert_eq!(house.values()["trees"], 5);
+        let error = house.set("treees", "1").unwrap_err().to_string();
+        assert_eq!(error, "there is no setting 'treees'; did you mean 'trees'?");
+        assert!(house.set("buckets", "77").is_err());
     }
 
     #[test]
