@@ -70,3 +70,38 @@ fn factorise(mut a: Array2<f64>) -> Array2<f64> {
     }
     a
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::toeplitz::tests::{correlations, multiply};
+    use super::*;
+
+    #[test]
+    fn equals_the_schur_algorithm() {
+        for (n_blocks, size) in [(1, 1), (7, 3), (64, 1), (65, 2), (100, 3)] {
+            let blocks = correlations(n_blocks, size, 5);
+            let mut expected =
+                Array2::from_shape_fn((2, n_blocks * size), |(q, x)| (x * (q + 1)) as f64 % 7.0 - 3.0);
+            let mut h = expected.clone();
+            assert!(super::super::toeplitz::solve(&blocks, &mut expected));
+            solve(&blocks, &mut h);
+            let worst = (&h - &expected).iter().fold(0.0f64, |worst, x| worst.max(x.abs()));
+            // solutions below 100, condition number below 100, 300 unknowns
+            assert!(worst < 3e-10, "{n_blocks} blocks of {size}: {worst:e}");
+        }
+    }
+
+    #[test]
+    fn solves_what_can_be_solved_of_a_singular_system() {
+        // the third signal is the first again
+        let two = correlations(50, 2, 9);
+        let three = Array3::from_shape_fn((50, 3, 3), |(lag, a, b)| two[[lag, a % 2, b % 2]]);
+        let truth = ndarray::Array1::from_shape_fn(150, |x| (x % 11) as f64 - 5.0);
+        let b = multiply(&three, &truth);
+        let mut h = b.clone().insert_axis(Axis(0));
+        solve(&three, &mut h);
+        let back = multiply(&three, &h.row(0).to_owned());
+        let worst = (&back - &b).iter().fold(0.0f64, |worst, x| worst.max(x.abs()));
+        assert!(worst < 1e-10, "{worst:e}"); // as above
+    }
+}

@@ -100,7 +100,7 @@ impl Windows {
 
     fn ranges(&self, n_samples: usize) -> Vec<Range<usize>> {
         if self.length >= n_samples {
-            return vec![0..n_samples];
+            return std::iter::once(0..n_samples).collect();
         }
         (0..=n_samples - self.length).step_by(self.hop).map(|start| start..start + self.length).collect()
     }
@@ -376,7 +376,7 @@ pub fn bss_eval_framewise<R: Recording, E: Recording>(
     order.check(references.len(), estimates.len())?;
     let mut ranges = windows.ranges(ensemble.n_samples);
     if ranges.len() < 2 {
-        ranges = vec![0..ensemble.n_samples];
+        ranges = std::iter::once(0..ensemble.n_samples).collect();
     }
     let frames: Result<Vec<Scores>, EvalError> = ranges
         .par_iter()
