@@ -246,7 +246,7 @@ fn texts_in_unit(values: Vec<f64>, unit: f64) -> Vec<Tick> {
         [] => 0.0,
     };
     let decimals = if step > 0.0 { -(step.log10() + 1e-6).floor() } else { 0.0 };
-    let decimals = decimals.clamp(0.0, 9.0) as usize;
+    let decimals = decimals.clamp(0.0, 12.0) as usize;
     let tick = |value: f64| Tick { value: value * unit, text: signed(value, decimals) };
     values.into_iter().map(tick).collect()
 }
@@ -297,22 +297,23 @@ fn power_ticks(low: f64, high: f64, most: usize) -> Vec<Tick> {
     if fine.len() <= most {
         return fine;
     }
-    (1..)
+    [1, 2, 3, 5, 10, 20, 50, 100, 1000]
+        .into_iter()
         .map(|step| (first..=last).filter(|e| e % step == 0).filter_map(|e| tick(e, 1)).collect())
         .find(|ticks: &Vec<Tick>| ticks.len() <= most.max(1))
         .unwrap_or_default()
 }
 
-/// Frequencies 1, 2, 5 times powers of ten, from the top downwards wherever there is room.
+/// Frequencies 1, 5, 2 times powers of ten, in this order wherever there is room.
 fn spread_ticks(axis: &Axis, length: f32, way: Way) -> Vec<Tick> {
     let text = |hertz: f64| match hertz {
         ..1.0 => format!("{hertz}"),
         ..1000.0 => format!("{}", hertz.round()),
         _ => format!("{}k", (hertz / 1000.0).round()),
     };
-    let round = (-2..=6).rev().flat_map(|e: i32| [5.0, 2.0, 1.0].map(|m| m * 10f64.powi(e)));
-    // 0 comes first: an axis that starts there must say so
-    let candidates = [0.0].into_iter().chain(round);
+    let times = |m: f64| (-2..=6).rev().map(move |e: i32| m * 10f64.powi(e));
+    // 0 comes first, an axis that starts there must say so; then powers of ten before the rest
+    let candidates = [0.0].into_iter().chain(times(1.0)).chain(times(5.0)).chain(times(2.0));
     let mut kept: Vec<Tick> = Vec::new();
     for value in candidates.filter(|v| *v >= axis.low && *v <= axis.high) {
         let tick = Tick { value, text: text(value) };
@@ -356,4 +357,95 @@ fn time_axis(low: f64, high: f64, most: usize) -> Axis {
     let ticks = values.map(|value| Tick { value: value.min(high), text: clock(value) }).collect();
     let title = if high >= 3600.0 { "Time (h:min:s)" } else { "Time (min:s)" };
     Axis::linear(low, high, ticks, title)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn ticks_are_round_few_and_inside(low in -1e6f64..1e6, decade in -6i32..12, m in 1.0f64..10.0) {
+            let high = low + m * 10f64.powi(decade);
+            prop_assume!(high - low > 1e-7 * low.abs());
+            let ticks = round_ticks(low, high, 10);
+            prop_assert!((3..=10).contains(&ticks.len()), "{ticks:?}");
+            let step = (ticks[ticks.len() - 1] - ticks[0]) / (ticks.len() - 1) as f64;
+            let mantissa = step / 10f64.powf((step.log10() + 1e-3).floor());
+            // differences of two values near `low` keep an error of an ulp of `low`
+            let near = |m: f64| (mantissa - m).abs() < 1e-6;
+            prop_assert!(near(1.0) || near(2.0) || near(5.0), "step {step}");
+            prop_assert!(ticks.iter().all(|v| (low..=high).contains(v)));
+        }
+
+        #[test]
+        fn times_are_few_and_inside(seconds in 0.01f64..11000.0, length in 500f32..1300.0) {
+            let axis = Axis::time(0.0, seconds, length);
+            prop_assert!((2..=MAX_TICKS).contains(&axis.ticks.len()), "{axis:?}");
+            prop_assert!(axis.texts_stay_apart(length, Way::Across));
+            prop_assert!(axis.ticks.iter().all(|t| (0.0..=seconds).contains(&t.value)));
+        }
+
+        #[test]
+        fn cells_are_dealt_out_once(n in 1usize..3000, pixels in 1usize..700, kind in 0..3) {
+            let kind = [FrequencyAxis::Linear, FrequencyAxis::Mel, FrequencyAxis::Log][kind as usize];
+            let axis = Axis::frequency(kind, n, 10.0, pixels as f32, Way::Up);
+            let cells = axis.cells(pixels, n, 0.0, 10.0);
+            prop_assert_eq!(cells.len(), pixels);
+            prop_assert!(cells.iter().all(|cell| cell.start < cell.end && cell.end <= n));
+            for pair in cells.windows(2) {
+                let (a, b) = (&pair[0], &pair[1]);
+                prop_assert!(b.start == a.end || (b.start == a.start && a.len() == 1), "{pair:?}");
+            }
+            prop_assert_eq!(cells[pixels - 1].end, n);
+        }
+    }
+
+    #[test]
+    fn ticks_by_hand() {
+        assert_eq!(round_ticks(0.0, 1.0, 10), [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]);
+        assert_eq!(round_ticks(-80.0, 0.0, 5), [-80.0, -60.0, -40.0, -20.0, 0.0]);
+        assert_eq!(round_ticks(0.1, 0.3, 3), [0.1, 0.2, 0.3]);
+    }
+
+    #[test]
+    fn ranges_without_length_still_have_ticks() {
+        for (low, high) in [(0.0, 0.0), (5.0, 5.0), (f64::NAN, 1.0), (f64::NEG_INFINITY, f64::MAX)] {
+            assert!(!round_ticks(low, high, 9).is_empty(), "{low} {high}");
+        }
+        assert!(!Axis::powers("", 1e-320, 1e308, 500.0, Way::Up).ticks.is_empty());
+    }
+
+    #[test]
+    fn times_turn_into_clock_times() {
+        let texts = |seconds: f64| {
+            let axis = Axis::time(0.0, seconds, 1000.0);
+            (axis.title, axis.ticks.last().map(|t| t.text.clone()).unwrap_or_default())
+        };
+        let expected = |title: &str, last: &str| (title.to_owned(), last.to_owned());
+        assert_eq!(texts(0.01), expected("Time (ms)", "10"));
+        assert_eq!(texts(4.0), expected("Time (s)", "4.0"));
+        assert_eq!(texts(180.0), expected("Time (min:s)", "3:00"));
+        assert_eq!(texts(10800.0), expected("Time (h:min:s)", "3:00:00"));
+    }
+
+    #[test]
+    fn a_minus_sign_is_not_a_hyphen_and_zero_has_none() {
+        assert_eq!(signed(-1.25, 1), "−1.2");
+        assert_eq!(signed(-0.01, 1), "0.0");
+        assert_eq!(superscript(-30), "⁻³⁰");
+    }
+
+    #[test]
+    fn mel_and_log_positions() {
+        let axis = Axis::frequency(FrequencyAxis::Log, 1000, 10.0, 500.0, Way::Up);
+        assert_eq!(axis.low, 20.0);
+        // half the octaves lie below the geometric mean
+        let middle = (axis.low * axis.high).sqrt();
+        assert!((axis.position(middle) - 0.5).abs() < 1e-12);
+        let axis = Axis::frequency(FrequencyAxis::Mel, 1000, 10.0, 500.0, Way::Up);
+        let mel = |f: f64| 2595.0 * (1.0 + f / 700.0).log10();
+        assert!((axis.position(1000.0) - mel(1000.0) / mel(axis.high)).abs() < 1e-12);
+    }
 }

@@ -4,7 +4,7 @@ use crate::axis::{Axis, Way, signed};
 use crate::canvas::{Align, Area, Canvas, Picture, fit, text_width};
 use crate::panel::{Legend, Panel, draw_title, left_of, no_data, title_height, title_of_part};
 use crate::style::{
-    BOTTOM, GAP, INK, LABEL, MOST, NAME_LENGTH, NUMBER, RIGHT, SMALL, THIN, WIDTH, category, towards_white,
+    GAP, INK, LABEL, MARGIN, MOST, NAME_LENGTH, NUMBER, RIGHT, SMALL, THIN, WIDTH, category, towards_white,
 };
 
 /// What [`bars`] draws.
@@ -37,7 +37,7 @@ pub struct BarPlot<'a> {
 pub struct BarSeries<'a> {
     /// Name in the legend.
     pub name: &'a str,
-    /// One value per group; a missing or not finite one is written as a dash.
+    /// One value per group; a missing or not finite one is written as `n/a`.
     pub values: &'a [f64],
     /// Half the length of each error bar, in the unit of the values.
     pub errors: Option<&'a [f64]>,
@@ -91,7 +91,7 @@ pub fn bars(plot: &BarPlot<'_>) -> Picture {
     let write = |value: Option<f64>| match value {
         Some(v) if (1e-3..1e6).contains(&size) => signed(v, decimals),
         Some(v) => format!("{v:.1e}").replace('-', "−"),
-        None => "–".to_owned(),
+        None => "n/a".to_owned(),
     };
 
     // the place of a bar is known once the left margin is, which hardly changes: 1150 pixels
@@ -127,7 +127,8 @@ pub fn bars(plot: &BarPlot<'_>) -> Picture {
     let top = title_height(&title) + legend.height;
     let panel = Panel { area: Area::new(left, top, width, height), x, y };
 
-    let mut canvas = Canvas::new(WIDTH, panel.area.bottom() + BOTTOM - LABEL - GAP);
+    let names = GroupNames::new(groups, width / groups.len() as f32);
+    let mut canvas = Canvas::new(WIDTH, panel.area.bottom() + 2.0 * GAP + names.height() + MARGIN);
     draw_title(&mut canvas, &title, left);
     legend.draw(&mut canvas, title_height(&title));
     panel.draw_lines(&mut canvas);
@@ -135,16 +136,16 @@ pub fn bars(plot: &BarPlot<'_>) -> Picture {
     let zero = panel.up(0.0);
     for group in 0..groups.len() {
         let middle = left + width * (group as f32 + 0.5) / groups.len() as f32;
-        for (i, series) in series.iter().enumerate() {
-            let x = middle + bar * (i as f32 + 0.5 - series_middle(plot.series.len().min(MOST)));
-            let value = series.value(group);
+        for (i, one) in series.iter().enumerate() {
+            let x = middle + bar * (i as f32 + 0.5 - series.len() as f32 / 2.0);
+            let value = one.value(group);
             let end = panel.up(value.unwrap_or(0.0));
             let body = Area::new(x - 0.45 * bar, end.min(zero), 0.9 * bar, (end - zero).abs());
             if value.is_some() {
                 canvas.fill(body, towards_white(category(i), 0.12));
             }
-            let (below, above) = series.extent(group);
-            if series.error(group) > 0.0 && value.is_some() {
+            let (below, above) = one.extent(group);
+            if one.error(group) > 0.0 && value.is_some() {
                 draw_error_bar(&mut canvas, x, panel.up(below), panel.up(above), bar);
             }
             let upright = value.unwrap_or(0.0) >= 0.0;
@@ -167,12 +168,8 @@ pub fn bars(plot: &BarPlot<'_>) -> Picture {
     panel.draw_frame(&mut canvas);
     panel.draw_y(&mut canvas);
     panel.draw_y_title(&mut canvas, panel.area);
-    draw_group_names(&mut canvas, panel.area, groups);
+    names.draw(&mut canvas, panel.area);
     canvas.finish()
-}
-
-fn series_middle(n: usize) -> f32 {
-    n as f32 / 2.0
 }
 
 fn draw_error_bar(canvas: &mut Canvas, x: f32, bottom: f32, top: f32, bar: f32) {
@@ -182,13 +179,41 @@ fn draw_error_bar(canvas: &mut Canvas, x: f32, bottom: f32, top: f32, bar: f32) 
     canvas.curve(&[(x - half, top), (x + half, top)], THIN, INK);
 }
 
-/// Each name below its group, as long as the group is wide; none where not even a few letters fit.
-fn draw_group_names(canvas: &mut Canvas, area: Area, groups: &[&str]) {
-    let width = area.width / groups.len() as f32;
-    let y = area.bottom() + GAP + LABEL / 2.0 + 4.0;
-    let size = if width < 100.0 { SMALL } else { LABEL };
-    for (i, name) in groups.iter().enumerate() {
-        let text = fit(name, size, width - GAP, NAME_LENGTH);
-        canvas.text(&text, area.left + width * (i as f32 + 0.5), y, size, Align::Centre);
+/// How the names of the groups are written below them.
+struct GroupNames {
+    texts: Vec<String>,
+    size: f32,
+    upwards: bool,
+}
+
+impl GroupNames {
+    /// Longest name that is written upwards, in pixels.
+    const LENGTH: f32 = 280.0;
+
+    /// Side by side where that keeps most of each name, or else upwards.
+    fn new(groups: &[&str], width: f32) -> Self {
+        let longest = groups.iter().map(|name| text_width(name, LABEL)).fold(0.0, f32::max);
+        let upwards = longest > width - GAP && width < 160.0;
+        let size = if upwards && width < LABEL + 4.0 { SMALL } else { LABEL };
+        let room = if upwards { Self::LENGTH } else { width - GAP };
+        let text = |name: &&str| fit(name, size, room, NAME_LENGTH);
+        Self { texts: groups.iter().map(text).collect(), size, upwards }
+    }
+
+    fn height(&self) -> f32 {
+        let lengths = self.texts.iter().map(|text| text_width(text, self.size));
+        if self.upwards { lengths.fold(0.0, f32::max) } else { self.size }
+    }
+
+    fn draw(&self, canvas: &mut Canvas, area: Area) {
+        let width = area.width / self.texts.len() as f32;
+        let top = area.bottom() + GAP + 4.0;
+        for (i, text) in self.texts.iter().enumerate() {
+            let x = area.left + width * (i as f32 + 0.5);
+            match self.upwards {
+                true => canvas.text_upwards(text, x, top, self.size, Align::Right),
+                false => canvas.text(text, x, top + self.size / 2.0, self.size, Align::Centre),
+            }
+        }
     }
 }

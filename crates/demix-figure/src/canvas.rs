@@ -165,7 +165,7 @@ impl Canvas {
         let Some(&(x, y)) = points.first() else { return };
         let mut path = PathBuilder::new();
         if points.len() == 1 {
-            path.push_circle(x, y, thickness);
+            path.push_circle(x, y, 1.5 * thickness);
             if let Some(path) = path.finish() {
                 let (rule, here) = (FillRule::Winding, Transform::identity());
                 self.pixels.fill_path(&path, &paint(colour), rule, here, None);
@@ -322,4 +322,64 @@ pub(crate) fn fit(text: &str, size: f32, width: f32, characters: usize) -> Strin
         if text_width(&shortened(n), size) <= width { low = n } else { high = n - 1 }
     }
     if text_width(&shortened(low), size) <= width { shortened(low) } else { String::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_names_end_in_an_ellipsis_and_stay_inside() {
+        for name in ["short", "a name that is much too long for its place", "音源分離音源分離音源分離"]
+        {
+            for width in [0.0, 10.0, 40.0, 200.0, 1000.0] {
+                let text = fit(name, 26.0, width, 60);
+                assert!(text.is_empty() || text_width(&text, 26.0) <= width, "{text}");
+                assert!(text == name || text.is_empty() || text.ends_with('…'));
+            }
+        }
+        assert_eq!(fit(&"x".repeat(61), 20.0, 1e6, 60).chars().count(), 60);
+    }
+
+    /// Rows and columns of the pixels that are not white.
+    fn inked(picture: &Picture) -> Vec<(usize, usize)> {
+        let pixels = picture.rgb.chunks(3).enumerate().filter(|(_, rgb)| rgb[0] < 250);
+        pixels.map(|(i, _)| (i / picture.width, i % picture.width)).collect()
+    }
+
+    #[test]
+    fn ink_stays_in_the_box_of_its_text() {
+        for upwards in [false, true] {
+            for text in ["Frequency (kHz)", "−1.5×10⁻³", "Ünïcödé gjpqy", "音\u{0}\n"] {
+                let mut canvas = Canvas::new(400.0, 400.0);
+                canvas.write(text, 200.0, 200.0, 26.0, Align::Centre, upwards);
+                let picture = canvas.finish();
+                let label = &picture.labels[0];
+                let ink = inked(&picture);
+                assert!(ink.len() > 20, "{text} is invisible");
+                // accents above capitals and rounding reach a few pixels further
+                let inside = |(y, x): &(usize, usize)| {
+                    let (x, y) = (*x as f32, *y as f32);
+                    x >= label.left - 5.0
+                        && x <= label.right + 5.0
+                        && y >= label.top - 5.0
+                        && y <= label.bottom + 5.0
+                };
+                assert!(ink.iter().all(inside), "{text} {label:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn text_read_from_below_is_the_turned_text() {
+        let draw = |upwards| {
+            let mut canvas = Canvas::new(200.0, 200.0);
+            canvas.write("F", 100.0, 100.0, 40.0, Align::Left, upwards);
+            inked(&canvas.finish())
+        };
+        let turn = |(y, x): (usize, usize)| (199 - x, y);
+        let mut turned: Vec<_> = draw(false).into_iter().map(turn).collect();
+        turned.sort_unstable();
+        assert_eq!(turned, draw(true));
+    }
 }

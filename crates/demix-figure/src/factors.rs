@@ -147,7 +147,8 @@ pub fn factors<T: Copy + Into<f64>>(
     let right = if barred { RIGHT_OF_BARRED } else { RIGHT };
     let width = ((WIDTH - left - right - COLUMN_GAP) / 2.0).floor();
     let legend = plot.legend(left);
-    let first = title_height(plot.title) + legend.height + LABEL + GAP;
+    let band = rows[0][0].band_above().max(rows[0][1].band_above());
+    let first = title_height(plot.title) + legend.height + LABEL + 2.0 * GAP + band;
     let tops = [first, first + heights[0] + BOTTOM + HEADING_GAP - 2.0 * GAP];
     let total = tops[1] + heights[1] + BOTTOM;
 
@@ -231,8 +232,7 @@ impl<T: Copy + Into<f64>> Matrix<'_, T> {
 
     fn height(&self) -> f32 {
         match (self.as_curves(), self.side) {
-            (true, _) if self.n_components() == 1 => 240.0,
-            (true, _) if self.n_components() <= 4 => 110.0 * self.n_components() as f32,
+            (true, _) if self.n_components() <= 4 => (110.0 * self.n_components() as f32).max(360.0),
             (true, _) => 72.0 * self.n_components() as f32,
             (false, Side::Dictionary) => 520.0,
             (false, Side::Activations) => (8.0 * self.n_components() as f32).clamp(320.0, 640.0),

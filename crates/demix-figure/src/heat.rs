@@ -108,3 +108,78 @@ fn pool_rows<T: Copy + Into<f64>>(
 pub(crate) fn draw_heat(canvas: &mut Canvas, area: Area, shares: &Array2<f64>, map: &ColourMap) {
     canvas.image(area, |row, column| map.at(shares[(row, column)]));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Every block by itself, entry by entry.
+    fn naive(matrix: &Array2<f32>, rows: &[Range<usize>], columns: &[Range<usize>]) -> Array2<f64> {
+        Array2::from_shape_fn((rows.len(), columns.len()), |(i, j)| {
+            let entries = rows[i].clone().flat_map(|f| columns[j].clone().map(move |t| (f, t)));
+            let values: Vec<f64> = entries.map(|at| f64::from(matrix[at])).collect();
+            match values.iter().all(|v| v.is_finite()) {
+                true => values.into_iter().fold(f64::NEG_INFINITY, f64::max),
+                false => f64::NAN,
+            }
+        })
+    }
+
+    fn ranges(n: usize) -> impl Strategy<Value = Vec<Range<usize>>> {
+        let range = (0..n, 1..=n).prop_map(move |(start, len)| start..(start + len).min(n));
+        proptest::collection::vec(range, 1..6)
+    }
+
+    proptest! {
+        #[test]
+        fn pooling_equals_the_naive_maximum(
+            (values, rows, columns) in (1usize..9, 1usize..9).prop_flat_map(|(f, t)| {
+                let value = prop_oneof![9 => -5f32..5.0, 1 => Just(f32::NAN), 1 => Just(f32::INFINITY)];
+                let values = proptest::collection::vec(value, f * t)
+                    .prop_map(move |v| Array2::from_shape_vec((f, t), v).unwrap());
+                (values, ranges(f), ranges(t))
+            })
+        ) {
+            let same = |a: Array2<f64>, b: &Array2<f64>| {
+                a.iter().zip(b).all(|(a, b)| a == b || (a.is_nan() && b.is_nan()))
+            };
+            let expected = naive(&values, &rows, &columns);
+            prop_assert!(same(pool_max(values.view(), &rows, &columns), &expected));
+            // frames of a matrix in column order lie far apart in memory
+            let turned = values.t().as_standard_layout().to_owned();
+            prop_assert!(same(pool_max(turned.t(), &rows, &columns), &expected));
+        }
+    }
+
+    #[test]
+    fn levels_against_known_decibels() {
+        for (power, level) in [(1.0, 0.0), (0.1, -10.0), (0.5, -3.0102999566398), (2.0, 3.0102999566398)] {
+            assert!((decibels(power, 1.0) - level).abs() < 1e-12);
+            // a common factor does not matter, however large
+            assert!((decibels(power * 1e-30, 1e-30) - level).abs() < 1e-11);
+        }
+        assert_eq!(level_share(1.0, 1.0, 80.0), 1.0);
+        assert!((level_share(1e-4, 1.0, 80.0) - 0.5).abs() < 1e-12);
+        assert_eq!(level_share(0.0, 1.0, 80.0), 0.0);
+        assert_eq!(level_share(0.0, 0.0, 80.0), 0.0);
+        assert!(level_share(f64::NAN, 1.0, 80.0).is_nan());
+    }
+
+    #[test]
+    fn no_colour_of_the_maps_is_the_neutral_one() {
+        let far = |a: &Rgb| a.iter().zip(NOT_FINITE).map(|(a, b)| a.abs_diff(b) as u32).sum::<u32>() > 30;
+        assert!(MAGMA.0.iter().chain(&VIRIDIS.0).all(far));
+        assert_eq!(MAGMA.at(f64::NAN), NOT_FINITE);
+        assert_eq!(MAGMA.at(2.0), MAGMA.at(1.0));
+    }
+
+    #[test]
+    fn one_value_per_pixel_of_a_tiny_picture() {
+        let shares = ndarray::array![[0.0, 1.0], [f64::NAN, 0.0]];
+        let mut canvas = Canvas::new(2.0, 2.0);
+        draw_heat(&mut canvas, Area::new(0.0, 0.0, 2.0, 2.0), &shares, &MAGMA);
+        let (low, high) = (MAGMA.at(0.0), MAGMA.at(1.0));
+        assert_eq!(canvas.finish().rgb, [low, high, NOT_FINITE, low].concat());
+    }
+}

@@ -11,6 +11,9 @@ use crate::panel::{
 };
 use crate::style::{BOTTOM, HEADING_GAP, LABEL, MOST, RIGHT_OF_BARRED, WIDTH};
 
+/// Space between the title and the heading of the first panel.
+const GAP_BELOW_TITLE: f32 = 10.0;
+
 /// Where the bins and frames of a spectrogram lie in frequency and time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StftGrid {
@@ -58,8 +61,8 @@ pub struct SpectrogramPlot<'a> {
     pub title: &'a str,
     /// Where bins and frames lie.
     pub grid: StftGrid,
-    /// Levels from the reference down to this many dB below have different colours; no effect on
-    /// a mask. Default 80.
+    /// Levels from the reference down to this many dB below have different colours, 1 to
+    /// 900 dB; no effect on a mask. Default 80.
     pub db_range: f64,
     /// Power of 0 dB, so that several pictures share it; no effect on a mask. Default: the largest
     /// power drawn.
@@ -115,9 +118,9 @@ fn levels<T: Copy + Into<f64>>(panels: &[(&str, ArrayView2<'_, T>)], plot: &Spec
     Stack { plot, map: &MAGMA }.draw(panels, shares, |length| level_axis(range, length))
 }
 
-/// `range` where it is a length in dB, or else the `default`.
+/// `range` where it is a length in dB, held to what the colour bar can tell, or else `default`.
 pub(crate) fn usable_range(range: f64, default: f64) -> f64 {
-    if range.is_finite() && range > 0.0 { range.clamp(1e-3, 1e4) } else { default }
+    if range.is_finite() && range > 0.0 { range.clamp(1.0, 900.0) } else { default }
 }
 
 /// The axis of a colour bar for levels, 0 dB at the top.
@@ -151,7 +154,7 @@ impl Stack<'_> {
             4..=6 => 220.0,
             _ => 160.0,
         };
-        let gap = if panels.len() > 1 { HEADING_GAP } else { 0.0 };
+        let named = panels.iter().any(|(name, _)| !name.is_empty());
         let spacing = self.plot.grid.bin_spacing();
         let frequency = |n_bins: usize| {
             Axis::frequency(self.plot.frequency_axis, n_bins.max(1), spacing, height, Way::Up)
@@ -162,9 +165,9 @@ impl Stack<'_> {
         let n_frames = panels.iter().map(|(_, m)| m.ncols()).max().unwrap_or(1).max(1);
         let time = self.plot.grid.time_axis(n_frames, width);
 
-        let top = title_height(&title) + if panels.len() > 1 { LABEL + GAP_BELOW_TITLE } else { 0.0 };
+        let top = title_height(&title) + if named { LABEL + GAP_BELOW_TITLE } else { 0.0 };
         let layout = |(i, y): (usize, Axis)| {
-            let area = Area::new(left, top + i as f32 * (height + gap), width, height);
+            let area = Area::new(left, top + i as f32 * (height + HEADING_GAP), width, height);
             Panel { area, x: time.clone(), y }
         };
         let frames: Vec<Panel> = upright.into_iter().enumerate().map(layout).collect();
@@ -216,6 +219,3 @@ impl Stack<'_> {
         pool_max(matrix, &rows, &columns)
     }
 }
-
-/// Space between the title and the heading of the first panel.
-const GAP_BELOW_TITLE: f32 = 10.0;

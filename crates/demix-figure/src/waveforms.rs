@@ -9,7 +9,8 @@ use crate::panel::{
     Panel, around, draw_heading, draw_not_finite, draw_title, left_of, no_data, title_height, title_of_part,
 };
 use crate::style::{
-    BOTTOM, GRID, HEADING_GAP, LABEL, MOST, NOT_FINITE, RIGHT, Rgb, THIN, WIDTH, category, towards_white,
+    BOTTOM, GRID, HEADING_GAP, LABEL, MOST, NOT_FINITE, NUMBER, RIGHT, Rgb, THIN, WIDTH, category,
+    towards_white,
 };
 
 /// Up to this many channels get a strip each; more share one.
@@ -33,18 +34,30 @@ pub fn waveforms(title: &str, signals: &[(&str, &Waveform)]) -> Picture {
     let peak = if peak > 0.0 { f64::from(peak) * 1.02 } else { 1.0 };
 
     let strips = |w: &Waveform| if w.n_channels() > MOST_STRIPS { 1 } else { w.n_channels().max(1) };
-    let per_panel = if signals.len() <= 4 { 150.0 } else { 100.0 };
-    let height = |w: &Waveform| per_panel * (1.0 + 0.5 * (strips(w) as f32 - 1.0));
-    let upright =
-        |w: &Waveform| Axis::numbers("Amplitude", -peak, peak, height(w) / strips(w) as f32, Way::Up);
-    let axes: Vec<Axis> = signals.iter().map(|(_, w)| upright(w)).collect();
-    let left = left_of(&axes);
+    let strip_height = match signals.iter().map(|(_, w)| strips(w)).sum() {
+        ..=1 => 280.0,
+        2..=4 => 150.0,
+        _ => 100.0,
+    };
+    let height = |w: &Waveform| strip_height * strips(w) as f32;
+    let axis = if signals.iter().all(|(_, w)| strips(w) == 1) {
+        Axis::numbers("Amplitude", -peak, peak, strip_height, Way::Up)
+    } else {
+        let mut axis = Axis::numbers("Amplitude", -1.3 * peak, 1.3 * peak, strip_height, Way::Up);
+        // numbers near the edge of a strip would meet those of the next one
+        let edge = f64::from(0.6 * NUMBER / strip_height);
+        let ends = axis.clone();
+        axis.ticks.retain(|tick| (edge..=1.0 - edge).contains(&ends.position(tick.value)));
+        axis
+    };
+    let left = left_of([&axis]);
     let width = WIDTH - left - RIGHT;
     let time = Axis::time(0.0, longest, width);
 
     let mut top = title_height(&title) + LABEL + 10.0;
     let mut panels = Vec::new();
-    for ((_, w), y) in signals.iter().zip(axes) {
+    for (_, w) in signals {
+        let y = axis.clone();
         panels.push(Panel { area: Area::new(left, top, width, height(w)), x: time.clone(), y });
         top += height(w) + HEADING_GAP;
     }
@@ -61,7 +74,6 @@ pub fn waveforms(title: &str, signals: &[(&str, &Waveform)]) -> Picture {
         draw_heading(&mut canvas, &heading, panel.area);
         let area = panel.area;
         let n_strips = strips(w);
-        let strip_height = area.height / n_strips as f32;
         for strip in 0..n_strips {
             let top = area.top + strip as f32 * strip_height;
             let inner = Area::new(area.left, top, area.width, strip_height);
