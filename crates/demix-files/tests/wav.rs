@@ -51,6 +51,13 @@ fn every_sample_format() {
 }
 
 #[test]
+fn other_chunks_are_passed_over_with_their_pad_byte() {
+    let data = chunk(b"data", &[0, 0x40]);
+    let bytes = riff(&[chunk(b"bext", b"odd"), fmt(1, 1, 8000, 16), chunk(b"LIST", b"x"), data]);
+    assert_eq!(read_bytes(&bytes, "a.wav").unwrap().waveform.samples, arr2(&[[0.5]]));
+}
+
+#[test]
 fn twenty_bits_are_the_upper_ones_of_three_bytes() {
     let data: Vec<u8> = (1i32 << 22).to_le_bytes()[..3].to_vec();
     for format in [fmt(1, 1, 8000, 20), extensible(1, 1, 8000, 24, 20)] {
@@ -128,6 +135,11 @@ fn truncation_names_both_numbers() {
     for n in 0..bytes.len() {
         assert!(read_bytes(&bytes[..n], "a.wav").is_err(), "{n} bytes");
     }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.wav");
+    std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
+    let error = audio::info(&path).unwrap_err();
+    assert!(matches!(error, FileError::Truncated { promised: 1000, found: 999, .. }), "{error}");
 }
 
 #[test]
