@@ -1,4 +1,4 @@
-//! Sound files: reading ([`read`], [`info`], [`join`]) and writing ([`write`]).
+//! Sound files: reading ([`read`], [`info`], [`join`]) and writing ([`write()`]).
 
 mod compressed;
 mod flac;

@@ -107,14 +107,7 @@ pub struct WriteReport {
 /// none is above 1. Sources written with it still sum, to the mixture times this gain.
 pub fn rescale_gain<'a>(waveforms: impl IntoIterator<Item = &'a Waveform>) -> f32 {
     let peak = waveforms.into_iter().map(Waveform::peak).fold(1.0, f32::max);
-    gain_for(peak)
-}
-
-/// The largest gain that brings `peak` within full scale.
-fn gain_for(peak: f32) -> f32 {
-    let gain = 1.0 / peak;
-    // 1 / peak may have been rounded up
-    if f64::from(peak) * f64::from(gain) > 1.0 { gain.next_down() } else { gain }
+    1.0 / peak
 }
 
 /// Writes a waveform; the file appears whole or not at all.
@@ -129,7 +122,7 @@ pub fn write(path: &Path, waveform: &Waveform, format: &WriteFormat) -> Result<W
     let peak = waveform.peak();
     let mut gain = format.gain;
     if format.clip == ClipMode::Rescale && peak * gain.abs() > 1.0 {
-        gain = gain.signum() * gain_for(peak);
+        gain = gain.signum() / peak;
     }
     let limit = format.clip != ClipMode::None;
     let is_float = format.samples == SampleKind::Float32 && format.container == Container::Wav;
@@ -206,7 +199,7 @@ impl Prepared<'_> {
     pub(super) fn sample(&mut self, channel: usize, sample: usize) -> f32 {
         let mut x = self.waveform.samples[[channel, sample]];
         if self.gain != 1.0 {
-            // in double precision, so that peak * (1 / peak) is 1
+            // rounded once, so that peak * (1 / peak) is 1
             x = (f64::from(x) * f64::from(self.gain)) as f32;
         }
         if self.limit && x.abs() > 1.0 {
