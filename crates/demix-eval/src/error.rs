@@ -112,6 +112,9 @@ pub enum EvalError {
         /// Its range, in words.
         range: &'static str,
     },
+    /// A transform that cannot be made or applied.
+    #[error(transparent)]
+    Stft(#[from] demix_signal::StftError),
     /// Samples could not be read.
     #[error("cannot read {group} {index}: {error}")]
     Read {

@@ -160,6 +160,16 @@ impl<'a, R: Recording, E: Recording> Ensemble<'a, R, E> {
         (self.references.len() + self.estimates.len()) * self.n_channels
     }
 
+    /// A whole signal, shape (channels, samples); references count before estimates.
+    pub fn read_signal(&self, signal: usize) -> Result<Array2<f32>, EvalError> {
+        let mut samples = Array2::zeros((self.n_channels, self.n_samples));
+        match signal.checked_sub(self.references.len()) {
+            None => self.read_reference(signal, 0, samples.view_mut())?,
+            Some(estimate) => self.read_estimate(estimate, 0, samples.view_mut())?,
+        }
+        Ok(samples)
+    }
+
     /// The samples from `start` on, one row per channel, references before estimates; zero outside
     /// of `window`.
     pub fn read_padded(
