@@ -1,0 +1,365 @@
+//! One function for each command.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Result, anyhow, bail};
+use clap::CommandFactory as _;
+use demix::files::audio::{self, ClipMode, ReadOptions, SampleKind, WriteFormat};
+use demix::files::dictionary_file::DictionaryFile;
+use demix::pipeline::evaluate::Evaluation;
+use demix::pipeline::separate::{Job, OutputOptions, expand_inputs, read_settings};
+use demix::pipeline::{PipelineError, evaluate as scores, info as facts, learn, remix as mix};
+use demix::signal::settings::Setting;
+use demix::{Dictionary as Learned, METHODS, Method, Request};
+use serde_json::{Value, json};
+
+use crate::arguments::{
+    Arguments, Clip, Completions, Container, Demo, Dictionary, Evaluate, Format, Info, Methods, Remix,
+    Separate,
+};
+use crate::progress::{Reporter, interrupted};
+
+/// Arguments that do not fit together: exit code 2.
+#[derive(Debug)]
+pub struct WrongUse(String);
+
+impl std::fmt::Display for WrongUse {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for WrongUse {}
+
+pub fn separate(options: &Separate, reporter: &Reporter) -> Result<ExitCode> {
+    let request = request(options)?;
+    let (file_method, mut settings) = match &options.settings {
+        Some(path) => read_settings(path)?,
+        None => (None, Vec::new()),
+    };
+    settings.extend(options.set.iter().cloned());
+    let method = options.method.clone().or(file_method).unwrap_or_else(|| "auto".into());
+    let inputs = expand_inputs(&options.inputs)?;
+    if options.join && inputs.len() < 2 {
+        bail!(WrongUse("--join takes several one-channel files, one is given".into()));
+    }
+    let groups: Vec<Vec<PathBuf>> =
+        if options.join { vec![inputs] } else { inputs.into_iter().map(|input| vec![input]).collect() };
+    let jobs: Vec<Job> = groups
+        .into_iter()
+        .map(|inputs| Job {
+            inputs,
+            method: method.clone(),
+            request: Request { settings: settings.clone(), ..request.clone() },
+            read: ReadOptions { start: options.start, duration: options.duration },
+            output: OutputOptions {
+                folder: options.output.clone(),
+                filename: options.filename.clone(),
+                format: write_format(&options.format, options.seed.unwrap_or(0)),
+                overwrite: options.overwrite,
+                plots: options.plots,
+                reference: options.reference,
+                two_stems: options.two_stems.clone(),
+            },
+        })
+        .collect();
+    refuse_shared_folders(&jobs)?;
+    // wrong settings are the same for all inputs: found before the first of them is read
+    let checked = if method == "auto" { Ok(&METHODS[0]) } else { Method::named(&method) };
+    checked.and_then(|m| m.build(&Request { settings, ..request }))?;
+    run_jobs(&jobs, reporter)
+}
+
+fn run_jobs(jobs: &[Job], reporter: &Reporter) -> Result<ExitCode> {
+    let mut failed = 0;
+    for job in jobs {
+        let result = {
+            let mut follower = reporter.follow(&job.track());
+            job.run(&mut follower)
+        };
+        match result {
+            Ok(done) => {
+                for warning in &done.warnings {
+                    reporter.warn(&format!("{}: {warning}", job.inputs[0].display()));
+                }
+                reporter.event(&json!({ "event": "done", "input": job.inputs[0], "folder": done.folder,
+                    "files": done.files, "pictures": done.pictures }));
+                reporter.say(&summary(&done));
+            }
+            Err(PipelineError::Cancelled) => return Ok(ExitCode::FAILURE),
+            Err(error) => {
+                failed += 1;
+                reporter.error(&error.to_string());
+            }
+        }
+        if interrupted() {
+            return Ok(ExitCode::FAILURE);
+        }
+    }
+    if jobs.len() > 1 && failed > 0 {
+        reporter.error(&format!("{failed} of {} inputs failed, see above", jobs.len()));
+    }
+    Ok(if failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn summary(done: &demix::pipeline::separate::Done) -> String {
+    let report = &done.report;
+    let seconds =
+        ["read", "stft", "separate", "write"].iter().map(|k| report["seconds"][*k].as_f64().unwrap_or(0.0));
+    let names: Vec<&str> = done.files.iter().filter_map(|file| file.file_name()?.to_str()).collect();
+    let shown = if names.len() > 6 {
+        format!("{} ... {}", names[..3].join(", "), names[names.len() - 1])
+    } else {
+        names.join(", ")
+    };
+    let mut text = format!(
+        "{}: {shown}\n  {} ({}); {} iterations, stopped by {}; {:.1} s",
+        done.folder.display(),
+        report["method"].as_str().unwrap_or(""),
+        report["why"].as_str().filter(|why| !why.is_empty()).unwrap_or("as asked"),
+        report["iterations"],
+        report["stopped"].as_str().unwrap_or(""),
+        seconds.sum::<f64>(),
+    );
+    if let Some(residual) = report["residual_db"].as_f64().filter(|_| report["sums_to_input"] == true) {
+        text += &format!("; the sources add up to the input ({residual:.0} dB)");
+    }
+    text
+}
+
+fn request(options: &Separate) -> Result<Request> {
+    let mut dictionaries = Vec::new();
+    for path in &options.dictionary {
+        let file = DictionaryFile::read(path)?;
+        dictionaries.push(Learned::from_file(file).map_err(|e| anyhow!("{}: {e}", path.display()))?);
+    }
+    Ok(Request {
+        settings: Vec::new(),
+        n_sources: options.sources,
+        seed: options.seed,
+        dictionaries,
+        free: options.free.clone(),
+    })
+}
+
+fn refuse_shared_folders(jobs: &[Job]) -> Result<()> {
+    for (n, job) in jobs.iter().enumerate() {
+        if let Some(other) = jobs[..n].iter().find(|other| other.folder() == job.folder()) {
+            bail!(
+                "{} and {} would both be written to {}: separate them into different folders with -o",
+                other.inputs[0].display(),
+                job.inputs[0].display(),
+                job.folder().display()
+            );
+        }
+    }
+    Ok(())
+}
+
+fn write_format(format: &Format, seed: u64) -> WriteFormat {
+    WriteFormat {
+        container: match format.format {
+            Container::Wav => audio::Container::Wav,
+            Container::Flac => audio::Container::Flac,
+        },
+        samples: match (format.int16, format.int24) {
+            (true, _) => SampleKind::Int16,
+            (_, true) => SampleKind::Int24,
+            _ => SampleKind::Float32,
+        },
+        clip: match format.clip_mode {
+            Clip::None => ClipMode::None,
+            Clip::Clamp => ClipMode::Clamp,
+            Clip::Rescale => ClipMode::Rescale,
+        },
+        dither_seed: seed,
+        ..WriteFormat::default()
+    }
+}
+
+pub fn methods(options: &Methods, reporter: &Reporter) -> Result<ExitCode> {
+    if let Some(name) = &options.name {
+        let method = Method::named(name)?;
+        let settings = method.settings();
+        let mut text = format!("{}: {}\nSource: {}\n", method.name, method.summary, method.reference);
+        for setting in &settings {
+            text += &describe(setting);
+        }
+        let value = json!({ "name": method.name, "summary": method.summary, "reference": method.reference,
+            "settings": settings.iter().map(setting_value).collect::<Vec<_>>() });
+        reporter.result(&text, &value);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let text: Vec<String> = METHODS.iter().map(|m| format!("{:12} {}", m.name, m.summary)).collect();
+    let value: Value = METHODS
+        .iter()
+        .map(|m| json!({ "name": m.name, "summary": m.summary, "reference": m.reference }))
+        .collect();
+    reporter.result(&format!("{}\n\nSettings of one: demix methods NAME", text.join("\n")), &value);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn describe(setting: &Setting) -> String {
+    let default = setting.default.to_string().replace('"', "");
+    let unit = if setting.unit.is_empty() { String::new() } else { format!(" {}", setting.unit) };
+    let range = setting.range.map_or_else(String::new, |(low, high)| format!(", {low} to {high}"));
+    let mut text =
+        format!("\n  {}={default}{unit}  ({}{range})\n      {}\n", setting.name, setting.kind, setting.doc);
+    for (name, meaning) in &setting.choices {
+        text += &format!("      {name}: {meaning}\n");
+    }
+    text
+}
+
+fn setting_value(setting: &Setting) -> Value {
+    json!({
+        "name": setting.name,
+        "type": setting.kind,
+        "default": setting.default,
+        "unit": setting.unit,
+        "range": setting.range.map(|(low, high)| [low, high]),
+        "choices": setting.choices.iter().map(|(name, doc)| json!({ "name": name, "doc": doc })).collect::<Vec<_>>(),
+        "doc": setting.doc,
+    })
+}
+
+pub fn dictionary(options: &Dictionary, reporter: &Reporter) -> Result<ExitCode> {
+    let mut settings = match &options.settings {
+        Some(path) => read_settings(path)?.1,
+        None => Vec::new(),
+    };
+    settings.extend(options.set.iter().cloned());
+    if let Some(seed) = options.seed {
+        settings.push(("seed".into(), seed.to_string()));
+    }
+    let inputs = expand_inputs(&options.inputs)?;
+    let read = ReadOptions { start: options.start, duration: options.duration };
+    let learned = {
+        let mut follower = reporter.follow(&options.name);
+        learn::dictionary(
+            &options.name,
+            &inputs,
+            &settings,
+            &read,
+            &options.output,
+            options.overwrite,
+            &mut follower,
+        )?
+    };
+    let dictionary = &learned.dictionary;
+    let text = format!(
+        "{}: '{}', {} components of {} bins at {} Hz from {:.1} s of audio ({} iterations, stopped by {})",
+        options.output.display(),
+        dictionary.name,
+        dictionary.components.ncols(),
+        dictionary.components.nrows(),
+        dictionary.sample_rate,
+        learned.seconds,
+        learned.cost.len().saturating_sub(1),
+        learned.stopped.name(),
+    );
+    reporter.say(&text);
+    reporter.event(&json!({ "event": "done", "file": options.output, "name": dictionary.name,
+        "components": dictionary.components.ncols(), "cost": learned.cost, "stopped": learned.stopped.name() }));
+    Ok(ExitCode::SUCCESS)
+}
+
+pub fn remix(options: &Remix, reporter: &Reporter) -> Result<ExitCode> {
+    let format = write_format(&options.format, 0);
+    let written = mix::remix(&options.folder, &options.gain, &options.output, &format, options.overwrite)?;
+    if written.clipped_samples > 0 {
+        reporter.warn(&format!(
+            "{} samples beyond full scale were clipped (peak {:.3})",
+            written.clipped_samples, written.peak
+        ));
+    }
+    reporter.say(&format!("{} (peak {:.3})", options.output.display(), written.peak));
+    reporter.event(&json!({ "event": "done", "file": options.output, "peak": written.peak,
+        "clipped_samples": written.clipped_samples }));
+    Ok(ExitCode::SUCCESS)
+}
+
+pub fn info(options: &Info, reporter: &Reporter) -> Result<ExitCode> {
+    let mut failed = false;
+    for file in &options.files {
+        match facts::info(file) {
+            Ok(mut value) => {
+                let mut text = format!("{}\n", file.display());
+                for (key, value) in value.as_object().into_iter().flatten().filter(|(_, v)| !v.is_null()) {
+                    text += &format!("  {key}: {}\n", plain(value));
+                }
+                value["file"] = file.display().to_string().into();
+                reporter.result(&text, &value);
+            }
+            Err(error) => {
+                failed = true;
+                reporter.error(&error.to_string());
+            }
+        }
+    }
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join(", "),
+        other => other.to_string(),
+    }
+}
+
+pub fn evaluate(options: &Evaluate, reporter: &Reporter) -> Result<ExitCode> {
+    let value = scores::evaluate(&Evaluation {
+        references: options.reference.clone(),
+        estimates: options.estimate.clone(),
+        mixture: options.mixture.clone(),
+        metrics: options.metrics.clone(),
+        keep_order: options.keep_order,
+    })?;
+    reporter.result(&score_table(&options.reference, &options.estimate, &value), &value);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A table with a row for each reference.
+fn score_table(references: &[PathBuf], estimates: &[PathBuf], value: &Value) -> String {
+    let mut text = String::new();
+    for (metric, columns) in value["metrics"].as_object().into_iter().flatten() {
+        let names: Vec<&String> = columns
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(k, _)| k)
+            .filter(|k| *k != "permutation")
+            .collect();
+        let label = |path: &Path| path.display().to_string();
+        let width = references.iter().map(|r| label(r).chars().count()).max().unwrap_or(0).max(9);
+        text += &format!("{metric} (dB)\n  {:width$}", "reference");
+        names.iter().for_each(|name| text += &format!("  {name:>15}"));
+        text += "  estimate\n";
+        for (n, reference) in references.iter().enumerate() {
+            text += &format!("  {:width$}", label(reference));
+            for name in &names {
+                let cell = match &columns[name.as_str()][n] {
+                    Value::Number(x) => format!("{:.2}", x.as_f64().unwrap_or(f64::NAN)),
+                    Value::Null => "undefined".into(),
+                    other => plain(other),
+                };
+                text += &format!("  {cell:>15}");
+            }
+            let estimate = columns["permutation"][n].as_u64().and_then(|e| estimates.get(e as usize));
+            text += &format!("  {}\n", estimate.map_or_else(String::new, |e| label(e)));
+        }
+    }
+    text
+}
+
+pub fn demo(options: &Demo, reporter: &Reporter) -> Result<ExitCode> {
+    let _ = (options, reporter);
+    bail!("not yet")
+}
+
+pub fn completions(options: &Completions) -> Result<ExitCode> {
+    clap_complete::generate(options.shell, &mut Arguments::command(), "demix", &mut std::io::stdout());
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,155 @@
+//! Progress for people (a bar on a terminal) and for programs (JSON lines); Ctrl-C.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use demix::signal::{Cancelled, Progress, Watch};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::{Value, json};
+
+static INTERRUPTS: AtomicUsize = AtomicUsize::new(0);
+
+/// The first Ctrl-C asks the work to stop at its next step, the second ends the process at once.
+pub fn stop_on_interrupt() {
+    // without a handler Ctrl-C ends the process, which is right, too
+    let _ = ctrlc::set_handler(|| {
+        if INTERRUPTS.fetch_add(1, Ordering::SeqCst) > 0 {
+            demix::files::atomic::abandon_all();
+            std::process::exit(130);
+        }
+    });
+}
+
+/// Whether Ctrl-C was pressed.
+pub fn interrupted() -> bool {
+    INTERRUPTS.load(Ordering::SeqCst) > 0
+}
+
+/// How the user wants to be told.
+pub struct Reporter {
+    quiet: bool,
+    json: bool,
+}
+
+impl Reporter {
+    pub fn new(quiet: bool, json: bool) -> Self {
+        Self { quiet, json }
+    }
+
+    /// A sentence for people; nothing with --quiet or --json.
+    pub fn say(&self, text: &str) {
+        if !self.quiet && !self.json {
+            print(text);
+        }
+    }
+
+    /// A result: text for people also with --quiet, one JSON line for programs.
+    pub fn result(&self, text: &str, value: &Value) {
+        print(if self.json { value.to_string() } else { text.to_string() }.trim_end());
+    }
+
+    /// An event for programs.
+    pub fn event(&self, value: &Value) {
+        if self.json {
+            print(&value.to_string());
+        }
+    }
+
+    pub fn warn(&self, text: &str) {
+        if self.json {
+            print(&json!({ "event": "warning", "text": text }).to_string());
+        } else if !self.quiet {
+            eprintln!("warning: {text}");
+        }
+    }
+
+    pub fn error(&self, text: &str) {
+        if self.json {
+            print(&json!({ "event": "error", "text": text }).to_string());
+        }
+        eprintln!("error: {text}");
+    }
+
+    /// Follows one piece of work.
+    pub fn follow(&self, name: &str) -> Follower<'_> {
+        let visible = !self.quiet && !self.json && std::io::stderr().is_terminal();
+        let bar = if visible { ProgressBar::new(0) } else { ProgressBar::hidden() };
+        if visible {
+            bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
+            let style = ProgressStyle::with_template("{prefix} {msg:12} [{bar:30}] {pos}/{len}, {eta} left");
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
+            bar.set_prefix(name.to_string());
+        }
+        Follower {
+            reporter: self,
+            bar,
+            name: name.into(),
+            stage: "",
+            clock: Instant::now(),
+            started: Instant::now(),
+            told: None,
+        }
+    }
+}
+
+/// Prints a line; a closed pipe (`demix ... | head`) is no reason to complain.
+fn print(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// The watch of one piece of work.
+pub struct Follower<'a> {
+    reporter: &'a Reporter,
+    bar: ProgressBar,
+    name: String,
+    stage: &'static str,
+    /// Since the beginning of the work, and of its stage.
+    clock: Instant,
+    started: Instant,
+    told: Option<Instant>,
+}
+
+/// Events of one stage come at most so often.
+const EVENT_INTERVAL: Duration = Duration::from_millis(100);
+
+impl Watch for Follower<'_> {
+    fn progress(&mut self, progress: Progress) -> Result<(), Cancelled> {
+        if interrupted() {
+            return Err(Cancelled);
+        }
+        if progress.stage != self.stage {
+            self.stage = progress.stage;
+            self.started = Instant::now();
+            self.told = None;
+            self.bar.reset();
+            self.bar.set_message(progress.stage);
+        }
+        self.bar.set_length(progress.total as u64);
+        self.bar.set_position(progress.done as u64);
+        let last = progress.done >= progress.total;
+        if self.reporter.json && (last || self.told.is_none_or(|told| told.elapsed() >= EVENT_INTERVAL)) {
+            self.told = Some(Instant::now());
+            let here = self.started.elapsed().as_secs_f64();
+            let steps_left = progress.total.saturating_sub(progress.done) as f64;
+            let remaining = here / progress.done.max(1) as f64 * steps_left;
+            self.reporter.event(&json!({
+                "event": "progress",
+                "input": self.name,
+                "stage": progress.stage,
+                "iteration": progress.done,
+                "total": progress.total,
+                "cost": progress.cost,
+                "elapsed": self.clock.elapsed().as_secs_f64(),
+                "remaining": remaining,
+            }));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Follower<'_> {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}

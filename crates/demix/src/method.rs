@@ -1,0 +1,133 @@
+//! The table of methods: what `demix methods` lists and what `demix separate --method` takes.
+
+use demix_signal::settings::{Setting, Settings as _, nearest_name};
+
+use crate::dictionary::Dictionary;
+use crate::mono::{NmfMethodSettings, NmfSeparator};
+use crate::separation::{SeparationError, Separator};
+
+/// One method of the table.
+pub struct Method {
+    /// The name in commands, settings and reports.
+    pub name: &'static str,
+    /// One line.
+    pub summary: &'static str,
+    /// Where it comes from.
+    pub reference: &'static str,
+    /// Fewest and most channels that it separates.
+    pub channels: (usize, usize),
+    settings: fn() -> Vec<Setting>,
+    build: fn(&Request) -> Result<Box<dyn Separator>, SeparationError>,
+}
+
+/// What a separation is asked to be.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// Settings by name, later ones win.
+    pub settings: Vec<(String, String)>,
+    /// Number of sources, where the method does not find it.
+    pub n_sources: Option<usize>,
+    /// Seed of all random numbers.
+    pub seed: Option<u64>,
+    /// Dictionaries of known sources.
+    pub dictionaries: Vec<Dictionary>,
+    /// Unknown sources beside them, with the number of components of each.
+    pub free: Vec<(String, usize)>,
+}
+
+/// The number of sources that are assumed when nobody says.
+pub const DEFAULT_SOURCES: usize = 2;
+
+/// All methods.
+pub const METHODS: &[Method] = &[Method {
+    name: "nmf",
+    summary: "non-negative matrix factorisation with the beta divergence: unsupervised with grouping, \
+              supervised and semi-supervised with dictionaries",
+    reference: "Lee and Seung 2001; Smaragdis, Raj and Shashanka 2007; Fevotte and Idier 2011",
+    channels: (1, usize::MAX),
+    settings: NmfMethodSettings::table,
+    build: build_nmf,
+}];
+
+impl Method {
+    /// The method of this name.
+    ///
+    /// # Errors
+    /// No such method; a near name is suggested.
+    pub fn named(name: &str) -> Result<&'static Self, SeparationError> {
+        METHODS.iter().find(|method| method.name == name).ok_or_else(|| {
+            let names = METHODS.iter().map(|method| method.name);
+            let hint = match nearest_name(name, names) {
+                Some(near) => format!("did you mean '{near}'?"),
+                None => "'demix methods' lists them".into(),
+            };
+            SeparationError::Request(format!("there is no method '{name}'; {hint}"))
+        })
+    }
+
+    /// The method that fits a number of channels when none is named, and why.
+    pub fn automatic(n_channels: usize) -> (&'static Self, String) {
+        let why = match n_channels {
+            1 => "one channel: nmf, which tells sources apart by their spectra".to_string(),
+            n => format!("{n} channels: nmf on their mean power, one mask for all of them"),
+        };
+        (&METHODS[0], why)
+    }
+
+    /// Its settings with their defaults.
+    pub fn settings(&self) -> Vec<Setting> {
+        (self.settings)()
+    }
+
+    /// A separator for what is asked.
+    ///
+    /// # Errors
+    /// Settings that do not exist, are out of range or do not fit together.
+    pub fn build(&self, request: &Request) -> Result<Box<dyn Separator>, SeparationError> {
+        (self.build)(request)
+    }
+}
+
+fn build_nmf(request: &Request) -> Result<Box<dyn Separator>, SeparationError> {
+    let mut settings = NmfMethodSettings::default();
+    for (name, value) in &request.settings {
+        settings.set(name, value)?;
+    }
+    if let Some(seed) = request.seed {
+        settings.nmf.seed = seed;
+    }
+    if request.dictionaries.is_empty() {
+        if let Some((name, _)) = request.free.first() {
+            return Err(SeparationError::Request(format!(
+                "--free {name} stands beside dictionaries, and none is given: add --dictionary FILE"
+            )));
+        }
+        let n_sources = request.n_sources.unwrap_or(DEFAULT_SOURCES);
+        return Ok(Box::new(NmfSeparator::new(settings, n_sources)?));
+    }
+    let n_given = request.dictionaries.len() + request.free.len();
+    if let Some(n) = request.n_sources.filter(|&n| n != n_given) {
+        return Err(SeparationError::Request(format!(
+            "--sources {n}, but dictionaries and free sources make {n_given}: leave --sources out"
+        )));
+    }
+    let first = &request.dictionaries[0];
+    // the transform is the dictionaries': another one by hand is a mistake worth telling
+    for (name, value) in &request.settings {
+        let own = first.stft.values().get(name).cloned();
+        let own = if name == "spectrum_exponent" { Some(first.exponent.into()) } else { own };
+        let own = own.map(|own| own.to_string().trim_matches('"').to_string());
+        let number = |text: &str| text.parse::<f64>().ok();
+        let same = |own: &str| own == value || number(own).is_some_and(|own| number(value) == Some(own));
+        if let Some(own) = own.filter(|own| !same(own)) {
+            return Err(SeparationError::Request(format!(
+                "{name}={value}, but dictionary '{}' was learned with {name}={own}: leave it out or learn the \
+                 dictionary again",
+                first.name
+            )));
+        }
+    }
+    let separator =
+        NmfSeparator::with_dictionaries(settings, request.dictionaries.clone(), request.free.clone())?;
+    Ok(Box::new(separator))
+}

@@ -1,0 +1,42 @@
+//! [`PipelineError`].
+
+use std::path::{Path, PathBuf};
+
+use demix_eval::EvalError;
+use demix_files::FileError;
+
+use crate::separation::SeparationError;
+
+/// Work on files that cannot be done; one line for people.
+#[derive(Debug, thiserror::Error)]
+pub enum PipelineError {
+    /// A file could not be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A separation failed on this file.
+    #[error("{}: {reason}", path.display())]
+    Separation {
+        /// The input.
+        path: PathBuf,
+        /// Why.
+        reason: SeparationError,
+    },
+    /// The scores could not be computed.
+    #[error(transparent)]
+    Evaluation(#[from] EvalError),
+    /// What was asked for does not fit together.
+    #[error("{0}")]
+    Request(String),
+    /// The caller asked for it.
+    #[error("stopped on request; nothing was left behind")]
+    Cancelled,
+}
+
+impl PipelineError {
+    pub(crate) fn of(path: &Path, reason: SeparationError) -> Self {
+        if reason.is_cancelled() {
+            return Self::Cancelled;
+        }
+        Self::Separation { path: path.to_path_buf(), reason }
+    }
+}

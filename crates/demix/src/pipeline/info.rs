@@ -1,0 +1,74 @@
+//! What a file holds.
+
+use std::path::Path;
+
+use demix_files::dictionary_file::DictionaryFile;
+use demix_files::{FileError, FileKind, audio, identify};
+use serde_json::{Value, json};
+
+use super::PipelineError;
+
+/// What is known of a file, by name.
+///
+/// # Errors
+/// A file that cannot be read, or is none of ours.
+pub fn info(path: &Path) -> Result<Value, PipelineError> {
+    let value = match identify(path)? {
+        FileKind::Audio => {
+            let mut value = json!({ "kind": "audio" });
+            merge(&mut value, serde_json::to_value(audio::info(path)?).unwrap_or_default());
+            value
+        }
+        FileKind::Dictionary => {
+            let file = DictionaryFile::read(path)?;
+            json!({
+                "kind": "dictionary",
+                "name": file.name,
+                "components": file.components.ncols(),
+                "bins": file.components.nrows(),
+                "sample_rate": file.sample_rate,
+                "fft": file.stft.fft,
+                "window_length": file.stft.window_length,
+                "hop": file.stft.hop,
+                "window": file.stft.window,
+                "padding": file.stft.padding,
+                "spectrum_exponent": file.exponent,
+                "trained_on": file.trained_on,
+                "demix": file.demix_version,
+            })
+        }
+        FileKind::Json => {
+            let text =
+                std::fs::read_to_string(path).map_err(|e| FileError::from_io(path, "read this file", e))?;
+            let report: Value = serde_json::from_str(&text)
+                .map_err(|e| PipelineError::Request(format!("{}: not JSON: {e}", path.display())))?;
+            let mut value = json!({ "kind": "report" });
+            for key in ["demix", "method", "seed", "iterations", "stopped", "residual_db"] {
+                value[key] = report[key].clone();
+            }
+            value["sources"] = report["sources"].as_array().map_or(0, Vec::len).into();
+            value
+        }
+        FileKind::Settings => {
+            let (method, settings) = super::separate::read_settings(path)?;
+            let mut value = json!({ "kind": "settings", "method": method });
+            for (name, setting) in settings {
+                value[name] = setting.into();
+            }
+            value
+        }
+        _ => {
+            return Err(PipelineError::Request(format!(
+                "{}: neither audio, a dictionary, a report nor settings",
+                path.display()
+            )));
+        }
+    };
+    Ok(value)
+}
+
+fn merge(into: &mut Value, from: Value) {
+    if let (Value::Object(into), Value::Object(from)) = (into, from) {
+        into.extend(from);
+    }
+}

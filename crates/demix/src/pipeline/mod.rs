@@ -1,0 +1,10 @@
+//! From files to files: what the commands do, for programs that do not want to start one.
+
+mod error;
+pub mod evaluate;
+pub mod info;
+pub mod learn;
+pub mod remix;
+pub mod separate;
+
+pub use error::PipelineError;

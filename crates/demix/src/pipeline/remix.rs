@@ -1,0 +1,106 @@
+//! Separated sources to one mixture again.
+
+use std::path::{Path, PathBuf};
+
+use demix_files::FileError;
+use demix_files::atomic::{check_output_folder, same_file};
+use demix_files::audio::{self, ReadOptions, WriteFormat, WriteReport};
+use demix_signal::Waveform;
+use serde_json::Value;
+
+use super::PipelineError;
+
+/// The sources in a folder, by name: as its `report.json` lists them, or all audio files by their names.
+///
+/// # Errors
+/// A folder without sources; a report that names files which are not there.
+pub fn sources(folder: &Path) -> Result<Vec<(String, PathBuf)>, PipelineError> {
+    let report = folder.join("report.json");
+    if report.is_file() {
+        let text =
+            std::fs::read_to_string(&report).map_err(|e| FileError::from_io(&report, "read this file", e))?;
+        let value: Value = serde_json::from_str(&text)
+            .map_err(|e| PipelineError::Request(format!("{}: not a report: {e}", report.display())))?;
+        let listed = value["sources"].as_array().cloned().unwrap_or_default();
+        let found: Vec<(String, PathBuf)> = listed
+            .iter()
+            .filter_map(|source| {
+                Some((source["name"].as_str()?.into(), folder.join(source["file"].as_str()?)))
+            })
+            .collect();
+        if !found.is_empty() {
+            return Ok(found);
+        }
+    }
+    let files = super::separate::expand_inputs(&[folder.to_path_buf()])?;
+    let name =
+        |file: &PathBuf| file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    Ok(files.iter().map(|file| (name(file), file.clone())).collect())
+}
+
+/// Adds the sources of `folder` with gains in dB (0 where none is given) and writes the sum.
+///
+/// # Errors
+/// A gain for a source that is not there; sources that differ in rate, channels or length; files.
+pub fn remix(
+    folder: &Path,
+    gains: &[(String, f64)],
+    output: &Path,
+    format: &WriteFormat,
+    overwrite: bool,
+) -> Result<WriteReport, PipelineError> {
+    let sources = sources(folder)?;
+    let names: Vec<&str> = sources.iter().map(|(name, _)| name.as_str()).collect();
+    for (name, _) in gains {
+        if !names.contains(&name.as_str()) {
+            return Err(PipelineError::Request(format!(
+                "--gain {name}: the sources in {} are {}",
+                folder.display(),
+                names.join(", ")
+            )));
+        }
+    }
+    if output.exists() && !overwrite {
+        return Err(PipelineError::Request(format!(
+            "{} exists: add --overwrite to replace it",
+            output.display()
+        )));
+    }
+    if let Some((_, source)) = sources.iter().find(|(_, source)| same_file(source, output)) {
+        return Err(PipelineError::Request(format!("{} is an input and would be written", source.display())));
+    }
+    let parent = output.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let new_folders = check_output_folder(parent)?;
+    let mut sum: Option<Waveform> = None;
+    for (name, path) in &sources {
+        let mut source = audio::read(path, &ReadOptions::default())?.waveform;
+        let gain = gains.iter().rev().find(|(other, _)| other == name).map_or(0.0, |(_, db)| *db);
+        let factor = 10f64.powf(gain / 20.0) as f32;
+        if factor != 1.0 {
+            source.samples *= factor;
+        }
+        sum = Some(match sum {
+            None => source,
+            Some(mut sum) => {
+                if (sum.samples.dim(), sum.sample_rate) != (source.samples.dim(), source.sample_rate) {
+                    return Err(PipelineError::Request(format!(
+                        "{} has {} channels, {} samples, {} Hz, the sources before it {}, {}, {}: they do not add up",
+                        path.display(),
+                        source.n_channels(),
+                        source.n_samples(),
+                        source.sample_rate,
+                        sum.n_channels(),
+                        sum.n_samples(),
+                        sum.sample_rate
+                    )));
+                }
+                sum.samples += &source.samples;
+                sum
+            }
+        });
+    }
+    let sum = sum.ok_or_else(|| PipelineError::Request(format!("{}: no source", folder.display())))?;
+    let written = audio::write(output, &sum, format)?;
+    drop(new_folders);
+    Ok(written)
+}

@@ -1,0 +1,170 @@
+//! [`Separator`]: what every method is, and [`Separation`]: what it gives.
+
+use demix_nmf::{Factorization, NmfError};
+use demix_signal::settings::SettingError;
+use demix_signal::{Cancelled, StftError, StftSettings, Watch, Waveform};
+
+/// One separated source.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// Its name: of a dictionary or model, or `source-1`...
+    pub name: String,
+    /// Its image on all channels of the mixture: same rate, channels and length.
+    pub image: Waveform,
+}
+
+/// What a separation tells besides the sound.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The cost before the first and after every iteration; empty where a method has none.
+    pub cost: Vec<f64>,
+    /// Iterations done.
+    pub iterations: usize,
+    /// `"tolerance"` or `"iterations"`.
+    pub stopped: &'static str,
+    /// Whether the sources add up to the mixture.
+    pub sums_to_mixture: bool,
+    /// The transform that was used, with nothing left at `auto`.
+    pub stft: StftSettings,
+    /// Sentences a user should read.
+    pub warnings: Vec<String>,
+    /// Seconds of (transform, separation, synthesis).
+    pub seconds: Seconds,
+    /// The factors of a non-negative factorisation.
+    pub factors: Option<Factors>,
+}
+
+/// Where the time went, in seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Seconds {
+    /// The short-time Fourier transform.
+    pub stft: f64,
+    /// The method itself.
+    pub separate: f64,
+    /// Masks and the inverse transform.
+    pub synthesis: f64,
+}
+
+/// V ~ W H with the source of each component.
+#[derive(Clone, Debug)]
+pub struct Factors {
+    /// W, H, their start and the cost.
+    pub factorization: Factorization<f32>,
+    /// Source of each component.
+    pub source_of: Vec<usize>,
+    /// q of V = |X|^q.
+    pub exponent: f64,
+    /// p of the masks (W_s H_s)^p / sum (W_s H_s)^p.
+    pub mask_exponent: f64,
+}
+
+/// A separation, complete in memory.
+#[derive(Clone, Debug)]
+pub struct Separation {
+    /// The sources.
+    pub sources: Vec<Source>,
+    /// The rest.
+    pub outcome: Outcome,
+}
+
+/// A separation that cannot be done.
+#[derive(Debug, thiserror::Error)]
+pub enum SeparationError {
+    /// A setting.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
+    /// The transform.
+    #[error(transparent)]
+    Stft(#[from] StftError),
+    /// The factorisation.
+    #[error(transparent)]
+    Nmf(#[from] NmfError),
+    /// The input.
+    #[error(
+        "channel {channel} has {count} samples that are not finite, the first at {seconds:.3} s: repair them first"
+    )]
+    NotFinite {
+        /// Counted from 1.
+        channel: usize,
+        /// How many.
+        count: usize,
+        /// Where the first is.
+        seconds: f64,
+    },
+    /// What was asked for does not fit together.
+    #[error("{0}")]
+    Request(String),
+    /// The caller asked for it.
+    #[error("stopped on request")]
+    Cancelled,
+    /// A source could not be taken by the caller.
+    #[error(transparent)]
+    Sink(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl From<Cancelled> for SeparationError {
+    fn from(_: Cancelled) -> Self {
+        Self::Cancelled
+    }
+}
+
+impl SeparationError {
+    /// Whether the caller's watch ended the work.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self, Self::Cancelled | Self::Nmf(NmfError::Cancelled(_)))
+    }
+}
+
+/// Takes one source after another.
+pub type SourceSink<'a> = dyn FnMut(Source) -> Result<(), Box<dyn std::error::Error + Send + Sync>> + 'a;
+
+/// A method with its settings; state lives in the run, so several threads may share one.
+pub trait Separator: Send + Sync {
+    /// Separates, handing over each source as soon as it is made, so that all of them never stand in memory at once.
+    ///
+    /// # Errors
+    /// Settings or input that do not fit, cancelling, and what `sink` returns.
+    fn separate_into(
+        &self,
+        mixture: &Waveform,
+        watch: &mut dyn Watch,
+        sink: &mut SourceSink<'_>,
+    ) -> Result<Outcome, SeparationError>;
+
+    /// The names of the sources, in the order in which they come.
+    fn source_names(&self) -> Vec<String>;
+
+    /// All settings with their values, for reports.
+    fn settings(&self) -> serde_json::Map<String, serde_json::Value>;
+
+    /// Separates in memory.
+    ///
+    /// # Errors
+    /// As [`Separator::separate_into`].
+    fn separate(&self, mixture: &Waveform, watch: &mut dyn Watch) -> Result<Separation, SeparationError> {
+        let mut sources = Vec::new();
+        let outcome = self.separate_into(mixture, watch, &mut |source| {
+            sources.push(source);
+            Ok(())
+        })?;
+        Ok(Separation { sources, outcome })
+    }
+}
+
+/// Refuses a mixture with samples that no method can use.
+pub(crate) fn check_mixture(mixture: &Waveform) -> Result<(), SeparationError> {
+    if mixture.n_samples() == 0 || mixture.n_channels() == 0 {
+        return Err(StftError::Empty.into());
+    }
+    for (channel, samples) in mixture.samples.outer_iter().enumerate() {
+        let bad = |x: &&f32| !x.is_finite();
+        if let Some(first) = samples.iter().position(|x| !x.is_finite()) {
+            return Err(SeparationError::NotFinite {
+                channel: channel + 1,
+                count: samples.iter().filter(bad).count(),
+                seconds: first as f64 / f64::from(mixture.sample_rate),
+            });
+        }
+    }
+    Ok(())
+}
