@@ -106,3 +106,17 @@ fn of_factors(
         add(&format!("mask-{}.png", crate::pipeline::separate::safe_name(name)), mask(share.view(), &plot));
     }
 }
+
+/// The same factors with the components of each source side by side.
+fn by_source(found: &Factors) -> Factors {
+    let mut order: Vec<usize> = (0..found.source_of.len()).collect();
+    order.sort_by_key(|&k| found.source_of[k]);
+    let mut sorted = found.clone();
+    let result = &mut sorted.factorization;
+    result.dictionary = result.dictionary.select(Axis(1), &order);
+    result.start_dictionary = result.start_dictionary.select(Axis(1), &order);
+    result.activations = result.activations.select(Axis(0), &order);
+    result.start_activations = result.start_activations.select(Axis(0), &order);
+    sorted.source_of = order.iter().map(|&k| found.source_of[k]).collect();
+    sorted
+}
