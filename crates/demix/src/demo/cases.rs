@@ -4,9 +4,11 @@ use demix_eval::{Order, SiSettings, si_sdr};
 use demix_nmf::{Grouping, NmfSettings};
 use demix_signal::{StftSettings, Waveform};
 
-use super::pictures::{self, Drawing};
+use super::pictures::{self, Drawing, Drawn};
 use super::songs::{self, Piece, Stem, StruckPiece, Take};
-use super::{Attempt, DemoCase, DemoContent, DemoError, DemoFile, SourceScore, Steps};
+use super::{
+    Attempt, DemoCase, DemoContent, DemoError, DemoFile, DemoSettings, Illustration, SourceScore, Steps,
+};
 use crate::dictionary::{Dictionary, learn};
 use crate::mono::nmf::NmfSoundSettings;
 use crate::mono::{NmfMethodSettings, NmfSeparator};
@@ -19,7 +21,7 @@ const COMPONENTS: usize = 25;
 
 /// Between Euclidean (2), which with some seeds has no component to spare for the quiet hammers, and Kullback-Leibler
 /// (1), which cares so much for them that with K = 3 it may merge two notes to make room.
-const CHORD_BETA: f64 = 1.5;
+const STRUCK_BETA: f64 = 1.5;
 
 /// A window of 93 ms, four frames in it.
 fn transform() -> StftSettings {
@@ -35,9 +37,9 @@ fn settings(components: usize, seed: u64) -> NmfMethodSettings {
 }
 
 /// Every component a source; of several random starts the one that explains the spectrogram best.
-fn each_component(components: usize, beta: f64, seed: u64) -> Result<NmfSeparator, DemoError> {
+fn each_component(components: usize, seed: u64) -> Result<NmfSeparator, DemoError> {
     let mut settings = settings(components, seed);
-    settings.nmf.beta = beta;
+    settings.nmf.beta = STRUCK_BETA;
     settings.nmf.restarts = 5;
     settings.sound.grouping = Grouping::None;
     Ok(NmfSeparator::new(settings, components)?)
@@ -54,6 +56,7 @@ struct Telling {
 struct Studio<'a, 'b> {
     id: &'static str,
     mixture: &'a Waveform,
+    draw: bool,
     steps: &'a mut Steps<'b>,
     files: &'a mut Vec<DemoFile>,
 }
@@ -90,8 +93,7 @@ impl Studio<'_, '_> {
             sources.push(SourceScore {
                 name: stem.name.clone(),
                 reference: references[n].clone(),
-                separated: self
-                    .sound(&format!("{}/{}", telling.id, stem.name), &separation.sources[n].image),
+                separated: self.sound(&format!("{}/{}", telling.id, stem.name), &separation.sources[n].image),
                 si_sdr: scores.sdr[n],
                 mixture_si_sdr: baseline.sdr[n],
             });
@@ -110,27 +112,38 @@ impl Studio<'_, '_> {
     ) -> Result<DemoCase, DemoError> {
         let mixture = self.sound("mixture", self.mixture);
         let drawing = Drawing { folder: self.id, mixture: self.mixture, transform: transform() };
-        let (pictures, mut of_attempts) = self.steps.step(|_| {
-            let case = pictures::of_case(&drawing, stems, &attempts)?;
-            Ok::<_, DemoError>((case, pictures::of_attempts(&drawing, &attempts)?))
+        let draw = self.draw;
+        let (of_case, of_attempts) = self.steps.step(|_| {
+            if !draw {
+                return Ok::<_, DemoError>((Vec::new(), attempts.iter().map(|_| Vec::new()).collect()));
+            }
+            Ok((pictures::of_case(&drawing, stems, &attempts)?, pictures::of_attempts(&drawing, &attempts)?))
         })?;
-        let keep = |files: &mut Vec<DemoFile>, drawn: Vec<pictures::Drawn>| {
-            drawn
-                .into_iter()
-                .map(|drawn| {
-                    let path = drawn.illustration.path.clone();
-                    files.push(DemoFile { path, content: DemoContent::Bytes(drawn.png) });
-                    drawn.illustration
-                })
-                .collect()
-        };
-        let pictures = keep(self.files, pictures);
-        let attempts = attempts
-            .into_iter()
-            .zip(of_attempts.drain(..))
-            .map(|((attempt, _), drawn)| Attempt { pictures: keep(self.files, drawn), ..attempt })
-            .collect();
-        Ok(DemoCase { id: self.id, title, text, mixture, attempts, pictures, finding: String::new() })
+        let pictures = self.keep(of_case);
+        let mut finished = Vec::new();
+        for ((attempt, _), drawn) in attempts.into_iter().zip(of_attempts) {
+            finished.push(Attempt { pictures: self.keep(drawn), ..attempt });
+        }
+        Ok(DemoCase {
+            id: self.id,
+            title,
+            text,
+            mixture,
+            attempts: finished,
+            pictures,
+            finding: String::new(),
+        })
+    }
+
+    /// Hands pictures over and tells where they are.
+    fn keep(&mut self, drawn: Vec<Drawn>) -> Vec<Illustration> {
+        let mut illustrations = Vec::new();
+        for Drawn { illustration, png } in drawn {
+            let path = illustration.path.clone();
+            self.files.push(DemoFile { path, content: DemoContent::Bytes(png) });
+            illustrations.push(illustration);
+        }
+        illustrations
     }
 }
 
@@ -145,9 +158,14 @@ fn put_in_order(separation: &mut Separation, permutation: &[usize]) {
 }
 
 /// 'Mary had a little lamb', K = 3.
-pub fn mary(seed: u64, steps: &mut Steps<'_>, files: &mut Vec<DemoFile>) -> Result<DemoCase, DemoError> {
+pub fn mary(
+    demo: &DemoSettings,
+    steps: &mut Steps<'_>,
+    files: &mut Vec<DemoFile>,
+) -> Result<DemoCase, DemoError> {
+    let seed = demo.seed;
     let Piece { mixture, stems } = songs::mary(seed).notes;
-    let mut studio = Studio { id: "mary", mixture: &mixture, steps, files };
+    let mut studio = Studio { id: "mary", mixture: &mixture, draw: demo.pictures, steps, files };
     let references = studio.references("reference", &stems);
     let telling = Telling {
         id: "k3",
@@ -155,7 +173,7 @@ pub fn mary(seed: u64, steps: &mut Steps<'_>, files: &mut Vec<DemoFile>) -> Resu
         text: "Three components, no other knowledge. Their order and names were found by comparison with the \
                references, for the table only.",
     };
-    let attempt = studio.attempt(telling, &each_component(3, 1.0, seed)?, (&stems, &references))?;
+    let attempt = studio.attempt(telling, &each_component(3, seed)?, (&stems, &references))?;
     let mut case = studio.case(
         "Mary had a little lamb",
         "A tune on three pitches is given to the factorisation as one recording; nothing tells it what a note is. \
@@ -172,9 +190,14 @@ pub fn mary(seed: u64, steps: &mut Steps<'_>, files: &mut Vec<DemoFile>) -> Resu
 }
 
 /// Three notes, then their chord, K = 3 and K = 4.
-pub fn chord(seed: u64, steps: &mut Steps<'_>, files: &mut Vec<DemoFile>) -> Result<DemoCase, DemoError> {
+pub fn chord(
+    demo: &DemoSettings,
+    steps: &mut Steps<'_>,
+    files: &mut Vec<DemoFile>,
+) -> Result<DemoCase, DemoError> {
+    let seed = demo.seed;
     let StruckPiece { notes, tones_and_hammer } = songs::notes_then_chord(seed);
-    let mut studio = Studio { id: "chord", mixture: &notes.mixture, steps, files };
+    let mut studio = Studio { id: "chord", mixture: &notes.mixture, draw: demo.pictures, steps, files };
     let three = studio.references("reference-notes", &notes.stems);
     let four = studio.references("reference-parts", &tones_and_hammer.stems);
     let telling = Telling {
@@ -182,13 +205,13 @@ pub fn chord(seed: u64, steps: &mut Steps<'_>, files: &mut Vec<DemoFile>) -> Res
         name: "K = 3",
         text: "Three components: every note with the noise of its hammer.",
     };
-    let first = studio.attempt(telling, &each_component(3, CHORD_BETA, seed)?, (&notes.stems, &three))?;
+    let first = studio.attempt(telling, &each_component(3, seed)?, (&notes.stems, &three))?;
     let telling = Telling {
         id: "k4",
         name: "K = 4",
         text: "Four components: the strings of each note, and the hammer of all.",
     };
-    let second = studio.attempt(telling, &each_component(4, CHORD_BETA, seed)?, (&tones_and_hammer.stems, &four))?;
+    let second = studio.attempt(telling, &each_component(4, seed)?, (&tones_and_hammer.stems, &four))?;
     let mut case = studio.case(
         "Three notes, then their chord",
         "Three notes are heard one after another, then all at once; the factorisation uses what they have in \
@@ -215,10 +238,11 @@ pub fn chord(seed: u64, steps: &mut Steps<'_>, files: &mut Vec<DemoFile>) -> Res
 
 /// Drums and bass: unsupervised, semi-supervised, supervised.
 pub fn drums_and_bass(
-    seed: u64,
+    demo: &DemoSettings,
     steps: &mut Steps<'_>,
     files: &mut Vec<DemoFile>,
 ) -> Result<DemoCase, DemoError> {
+    let seed = demo.seed;
     let Piece { mixture, stems } = songs::drums_and_bass(seed, Take::Loop);
     let rehearsal = songs::drums_and_bass(seed, Take::Rehearsal);
     let settings = settings(COMPONENTS, seed);
@@ -232,7 +256,7 @@ pub fn drums_and_bass(
     }
     let [drums, bass] = <[Dictionary; 2]>::try_from(dictionaries).expect("the loop has two stems");
 
-    let mut studio = Studio { id: "loop", mixture: &mixture, steps, files };
+    let mut studio = Studio { id: "loop", mixture: &mixture, draw: demo.pictures, steps, files };
     let paths = studio.references("reference", &stems);
     let references = (&stems[..], &paths[..]);
     let mut by_timbre = settings.clone();

@@ -14,8 +14,9 @@
 //! | `pictures` | what is drawn of them |
 //! | `page` | `index.html`, which plays and shows all of it |
 //!
-//! The pieces and their factorisations are those with which courses on the subject begin; nothing is tuned by
-//! looking at the references. Everything stays in memory: [`DemoResult::files`] are for the caller to write.
+//! The pieces and their factorisations are those with which courses on the subject begin. No separation sees the
+//! references; they serve the scores, and the names of what was found without names. Everything stays in memory:
+//! [`DemoResult::files`] are for the caller to write.
 
 mod cases;
 mod page;
@@ -33,6 +34,8 @@ demix_signal::settings! {
     pub struct DemoSettings {
         /// Random numbers of players and factorisations: the same seed gives the same result.
         pub seed: u64 = 0;
+        /// Draw pictures, which takes half of the time.
+        pub pictures: bool = true;
     }
 }
 
@@ -227,7 +230,7 @@ pub fn run(settings: &DemoSettings, watch: &mut dyn Watch) -> Result<DemoResult,
     let mut files = Vec::new();
     let mut cases = Vec::new();
     for case in [cases::mary, cases::chord, cases::drums_and_bass] {
-        cases.push(case(settings.seed, &mut steps, &mut files)?);
+        cases.push(case(settings, &mut steps, &mut files)?);
     }
     let ranking = Ranking::of(&cases[2].attempts);
     cases[2].finding = ranking.sentence.clone();
@@ -284,8 +287,11 @@ const STEP: usize = 100;
 
 impl Steps<'_> {
     /// Runs one step, whose own progress is passed on as a part of the whole.
-    fn step<R, E: From<Cancelled>>(&mut self, work: impl FnOnce(&mut dyn Watch) -> Result<R, E>) -> Result<R, E> {
-        let mut part = Part { steps: self };
+    fn step<R, E: From<Cancelled>>(
+        &mut self,
+        work: impl FnOnce(&mut dyn Watch) -> Result<R, E>,
+    ) -> Result<R, E> {
+        let mut part = Part { steps: self, furthest: 0 };
         let result = work(&mut part)?;
         self.done += 1;
         self.tell(0, None)?;
@@ -298,14 +304,17 @@ impl Steps<'_> {
     }
 }
 
+/// One step; its stages (factorise, synthesis...) count from zero each, the whole never goes back.
 struct Part<'a, 'b> {
     steps: &'a mut Steps<'b>,
+    furthest: usize,
 }
 
 impl Watch for Part<'_, '_> {
     fn progress(&mut self, progress: Progress) -> Result<(), Cancelled> {
         let part = STEP * progress.done.min(progress.total) / progress.total.max(1);
-        self.steps.tell(part.min(STEP - 1), progress.cost)
+        self.furthest = part.min(STEP - 1).max(self.furthest);
+        self.steps.tell(self.furthest, progress.cost)
     }
 }
 

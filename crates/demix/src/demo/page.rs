@@ -60,77 +60,81 @@ fn write_case(page: &mut String, case: &DemoCase) {
     for attempts in case.attempts.chunk_by(same_references) {
         write_listening(page, case, attempts);
     }
-    page.push_str("<dl>\n");
+    page.push_str("<div class=\"overview\">\n");
+    write_pictures(page, &case.pictures);
+    page.push_str("<div>\n<dl>\n");
     for Attempt { name, text, .. } in &case.attempts {
         push(page, format_args!("<dt>{}</dt><dd>{}</dd>\n", escape(&capital(name)), escape(text)));
     }
-    push(page, format_args!("</dl>\n<p class=\"finding\">{}</p>\n", escape(&case.finding)));
-    page.push_str("<h3>Pictures</h3>\n");
-    write_pictures(page, &case.pictures);
-    for (n, attempt) in case.attempts.iter().enumerate() {
+    push(page, format_args!("</dl>\n<p class=\"finding\">{}</p>\n</div>\n</div>\n", escape(&case.finding)));
+    for (n, attempt) in case.attempts.iter().enumerate().filter(|(_, attempt)| !attempt.pictures.is_empty()) {
         let open = if n + 1 == case.attempts.len() { " open" } else { "" };
         let name = escape(&capital(attempt.name));
-        push(page, format_args!("<details{open}><summary>{name}: sources, factors, masks</summary>\n"));
+        push(
+            page,
+            format_args!(
+                "<details{open}><summary>{name}: sources, factors, masks</summary>\n<div class=\"pictures\">\n"
+            ),
+        );
         write_pictures(page, &attempt.pictures);
-        page.push_str("</details>\n");
+        page.push_str("</div>\n</details>\n");
     }
     page.push_str("</section>\n");
 }
 
 fn same_references(one: &Attempt, other: &Attempt) -> bool {
-    let references = |attempt: &Attempt| attempt.sources.iter().map(|s| s.reference.clone()).collect::<Vec<_>>();
+    let references =
+        |attempt: &Attempt| attempt.sources.iter().map(|s| s.reference.clone()).collect::<Vec<_>>();
     references(one) == references(other)
 }
 
-/// A row for each source: its reference, then what each attempt made of it.
+/// A column for each source; a row of references, then one for each attempt.
 fn write_listening(page: &mut String, case: &DemoCase, attempts: &[Attempt]) {
     page.push_str(
-        "<table class=\"listen\">\n<caption>Listen: the reference, and what was separated; below it its score and \
-         the gain over the mixture</caption>\n<thead><tr><th scope=\"col\">Source</th><th scope=\"col\">Reference</th>",
+        "<table class=\"listen\">\n<caption>What the mixture is made of, and what was found of it, with score and gain \
+         over the mixture</caption>\n<thead><tr><th scope=\"col\">Source</th>",
     );
-    for attempt in attempts {
-        push(page, format_args!("<th scope=\"col\">Separated, {}</th>", escape(attempt.name)));
+    let sources = &attempts[0].sources;
+    for source in sources {
+        push(page, format_args!("<th scope=\"col\">{}</th>", escape(&source.name)));
     }
-    page.push_str("</tr></thead>\n<tbody>\n");
-    for (n, source) in attempts[0].sources.iter().enumerate() {
-        push(
-            page,
-            format_args!(
-                "<tr><th scope=\"row\">{}</th><td data-label=\"Reference\">{}</td>",
-                escape(&source.name),
-                audio(&source.reference, &format!("{}: {}, reference", case.title, source.name))
-            ),
-        );
-        for attempt in attempts {
-            let source = &attempt.sources[n];
+    page.push_str("</tr></thead>\n<tbody>\n<tr><th scope=\"row\">Reference</th>");
+    for source in sources {
+        let label = format!("{}: {}, reference", case.title, source.name);
+        write_cell(page, &source.name, &audio(&source.reference, &label), "");
+    }
+    page.push_str("</tr>\n");
+    for attempt in attempts {
+        push(page, format_args!("<tr><th scope=\"row\">{}</th>", escape(&capital(attempt.name))));
+        for source in &attempt.sources {
             let label = format!("{}: {}, separated, {}", case.title, source.name, attempt.name);
-            push(
-                page,
-                format_args!(
-                    "<td data-label=\"Separated, {}\">{}<div class=\"score\">{}</div></td>",
-                    escape(attempt.name),
-                    audio(&source.separated, &label),
-                    score(source)
-                ),
-            );
+            write_cell(page, &source.name, &audio(&source.separated, &label), &score(source));
         }
         page.push_str("</tr>\n");
     }
     page.push_str("</tbody>\n</table>\n");
 }
 
+/// A sound with what is said of it; the label stands for the heading of the column on narrow screens.
+fn write_cell(page: &mut String, label: &str, audio: &str, below: &str) {
+    push(page, format_args!("<td data-label=\"{}\">{audio}", escape(label)));
+    if !below.is_empty() {
+        push(page, format_args!("<div class=\"score\">{below}</div>"));
+    }
+    page.push_str("</td>");
+}
+
 fn score(source: &SourceScore) -> String {
-    format!("{} dB {}", decibel(source.si_sdr), gain(source.improvement()))
+    format!("{} dB ({})", decibel(source.si_sdr), gain(source.improvement()))
 }
 
 fn gain(improvement: f64) -> String {
     let class = if improvement > 0.0 { "gain" } else { "loss" };
     let sign = if improvement > 0.0 { "+" } else { "" };
-    format!("<span class=\"{class}\">({sign}{} dB)</span>", decibel(improvement))
+    format!("<span class=\"{class}\">{sign}{} dB</span>", decibel(improvement))
 }
 
 fn write_pictures(page: &mut String, pictures: &[Illustration]) {
-    page.push_str("<div class=\"pictures\">\n");
     for Illustration { path, caption, alt, size: (width, height) } in pictures {
         let (href, alt, caption) = (link(path), escape(alt), escape(caption));
         push(
@@ -141,7 +145,6 @@ fn write_pictures(page: &mut String, pictures: &[Illustration]) {
             ),
         );
     }
-    page.push_str("</div>\n");
 }
 
 fn write_scores(page: &mut String, cases: &[DemoCase]) {
@@ -152,7 +155,14 @@ fn write_scores(page: &mut String, cases: &[DemoCase]) {
          the result is than the mixture in its place.</p>\n",
     );
     for case in cases {
-        push(page, format_args!("<p class=\"finding\"><strong>{}.</strong> {}</p>\n", escape(case.title), escape(&case.finding)));
+        push(
+            page,
+            format_args!(
+                "<p class=\"finding\"><strong>{}.</strong> {}</p>\n",
+                escape(case.title),
+                escape(&case.finding)
+            ),
+        );
     }
     page.push_str(
         "<table class=\"scores\">\n<caption>SI-SDR of every separated source</caption>\n<thead><tr>\
@@ -182,7 +192,7 @@ fn write_scores(page: &mut String, cases: &[DemoCase]) {
 
 fn audio(path: &str, label: &str) -> String {
     format!(
-        "<audio controls preload=\"metadata\" src=\"{}\" aria-label=\"{}\"></audio>",
+        "<audio controls preload=\"none\" src=\"{}\" aria-label=\"{}\"></audio>",
         link(path),
         escape(label)
     )
@@ -227,7 +237,9 @@ fn link(path: &str) -> String {
     let mut link = String::with_capacity(path.len());
     for byte in path.bytes() {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'/' => link.push(char::from(byte)),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'/' => {
+                link.push(char::from(byte))
+            }
             _ => push(&mut link, format_args!("%{byte:02X}")),
         }
     }
@@ -251,7 +263,13 @@ mod tests {
             title: "A & B",
             text: "text",
             mixture: "loop/mixture.wav".into(),
-            attempts: vec![Attempt { id: "a", name: "first", text: "", sources: vec![source], pictures: vec![] }],
+            attempts: vec![Attempt {
+                id: "a",
+                name: "first",
+                text: "",
+                sources: vec![source],
+                pictures: vec![],
+            }],
             pictures: vec![],
             finding: "1 < 2".into(),
         }
@@ -268,10 +286,11 @@ mod tests {
 
     #[test]
     fn numbers_are_readable() {
-        let shown = [(-3.14, "−3.1"), (-0.01, "0.0"), (12.0, "12.0"), (f64::NAN, "n/a"), (f64::INFINITY, "∞")];
+        let shown =
+            [(-3.14, "−3.1"), (-0.01, "0.0"), (12.0, "12.0"), (f64::NAN, "n/a"), (f64::INFINITY, "∞")];
         for (value, text) in shown {
             assert_eq!(decibel(value), text);
         }
-        assert_eq!(gain(-1.75), "<span class=\"loss\">(−1.8 dB)</span>");
+        assert_eq!(gain(-1.75), "<span class=\"loss\">−1.8 dB</span>");
     }
 }

@@ -1,8 +1,8 @@
 //! What is drawn: spectrograms, factors at start and end, masks, scores.
 
 use demix_figure::{
-    BarPlot, BarSeries, FactorPlot, Factors, FrequencyAxis, Picture, Quantity, SpectrogramPlot, StftGrid, bars,
-    factors, mask, spectrogram_grid,
+    BarPlot, BarSeries, FactorPlot, Factors, FrequencyAxis, Picture, Quantity, SpectrogramPlot, StftGrid,
+    bars, factors, mask, spectrogram_grid,
 };
 use demix_signal::{Stft, StftError, StftSettings, Waveform};
 use ndarray::{Array2, Axis};
@@ -52,7 +52,11 @@ fn draw_all(sketches: Vec<Sketch<'_>>) -> Vec<Drawn> {
 impl Drawing<'_> {
     fn grid(&self) -> StftGrid {
         let length = |x: Option<usize>| x.expect("the demo names its lengths");
-        StftGrid { sample_rate: SAMPLE_RATE, fft: length(self.transform.fft), hop: length(self.transform.hop) }
+        StftGrid {
+            sample_rate: SAMPLE_RATE,
+            fft: length(self.transform.fft),
+            hop: length(self.transform.hop),
+        }
     }
 
     fn power(&self, sound: &Waveform) -> Result<Array2<f32>, StftError> {

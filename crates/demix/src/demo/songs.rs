@@ -2,7 +2,9 @@
 
 use demix_signal::Waveform;
 
-use super::synth::{BassNote, Chance, Drum, DrumHit, Room, SAMPLE_RATE, Struck, StruckString, fade_out, note_name};
+use super::synth::{
+    BassNote, Chance, Drum, DrumHit, Room, SAMPLE_RATE, Struck, StruckString, fade_out, note_name,
+};
 
 /// Largest absolute sample of a mixture.
 const PEAK: f64 = 0.8;
@@ -45,11 +47,32 @@ pub fn mary(seed: u64) -> StruckPiece {
     const E: u8 = 64;
     const TUNE: [(u8, f64); 25] = [
         // Mary had a little lamb, little lamb, little lamb
-        (E, 1.0), (D, 1.0), (C, 1.0), (D, 1.0), (E, 1.0), (E, 1.0), (E, 2.0),
-        (D, 1.0), (D, 1.0), (D, 2.0), (E, 1.0), (E, 1.0), (E, 2.0),
+        (E, 1.0),
+        (D, 1.0),
+        (C, 1.0),
+        (D, 1.0),
+        (E, 1.0),
+        (E, 1.0),
+        (E, 2.0),
+        (D, 1.0),
+        (D, 1.0),
+        (D, 2.0),
+        (E, 1.0),
+        (E, 1.0),
+        (E, 2.0),
         // Mary had a little lamb whose fleece was white as snow
-        (E, 1.0), (D, 1.0), (C, 1.0), (D, 1.0), (E, 1.0), (E, 1.0), (E, 1.0), (E, 1.0),
-        (D, 1.0), (D, 1.0), (E, 1.0), (D, 1.0),
+        (E, 1.0),
+        (D, 1.0),
+        (C, 1.0),
+        (D, 1.0),
+        (E, 1.0),
+        (E, 1.0),
+        (E, 1.0),
+        (E, 1.0),
+        (D, 1.0),
+        (D, 1.0),
+        (E, 1.0),
+        (D, 1.0),
     ];
     let mut start = 0.0;
     let mut notes: Vec<Note> = Vec::new();
@@ -162,7 +185,9 @@ pub fn drums_and_bass(seed: u64, take: Take) -> Piece {
     ];
     let (bars, line, tempo, stream, drum_tuning, cents) = match take {
         Take::Loop => ([BEAT, BEAT, BEAT, FILL], LINE, 108.0, 3, 1.0, 0.0),
-        Take::Rehearsal => ([OTHER_BEAT, OTHER_FILL, OTHER_BEAT, OTHER_FILL], OTHER_LINE, 117.0, 4, 0.985, 6.0),
+        Take::Rehearsal => {
+            ([OTHER_BEAT, OTHER_FILL, OTHER_BEAT, OTHER_FILL], OTHER_LINE, 117.0, 4, 0.985, 6.0)
+        }
     };
     let chance = &mut Chance::new(seed, stream);
     let sixteenth = 60.0 / tempo / 4.0;
@@ -236,4 +261,69 @@ fn mix(names: Vec<String>, stems: Vec<Vec<f64>>, gain: f64) -> Piece {
     let mut mixture = Waveform::mono(vec![0.0; stems[0].sound.n_samples()], SAMPLE_RATE);
     stems.iter().for_each(|stem| mixture.samples += &stem.sound.samples);
     Piece { mixture, stems }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pieces(seed: u64) -> Vec<Piece> {
+        let (mary, chord) = (mary(seed), notes_then_chord(seed));
+        vec![
+            mary.notes,
+            mary.tones_and_hammer,
+            chord.notes,
+            chord.tones_and_hammer,
+            drums_and_bass(seed, Take::Loop),
+            drums_and_bass(seed, Take::Rehearsal),
+        ]
+    }
+
+    #[test]
+    fn stems_sum_to_the_mixture() {
+        for Piece { mixture, stems } in pieces(0) {
+            let mut rest = mixture.samples.clone();
+            stems.iter().for_each(|stem| rest -= &stem.sound.samples);
+            // single precision rounds each of at most four stems, all below one
+            assert!(rest.iter().all(|x| x.abs() <= 8.0 * f32::EPSILON));
+            assert!((mixture.peak() - PEAK as f32).abs() < 1e-3, "peak {}", mixture.peak());
+            assert!(stems.iter().all(|stem| stem.sound.peak() > 0.02), "a stem is silent");
+        }
+    }
+
+    #[test]
+    fn pieces_start_and_end_in_silence() {
+        for Piece { mixture, .. } in pieces(0) {
+            let x = mixture.samples.row(0);
+            assert!(x[0].abs() < 1e-4 && x[x.len() - 1].abs() < 1e-4);
+            assert!((4.0..15.0).contains(&mixture.seconds()));
+        }
+    }
+
+    #[test]
+    fn the_seed_decides() {
+        for (one, again, other) in triples(pieces(7), pieces(7), pieces(8)) {
+            assert_eq!(one.mixture, again.mixture);
+            assert_ne!(one.mixture, other.mixture);
+        }
+    }
+
+    fn triples(a: Vec<Piece>, b: Vec<Piece>, c: Vec<Piece>) -> impl Iterator<Item = (Piece, Piece, Piece)> {
+        a.into_iter().zip(b).zip(c).map(|((a, b), c)| (a, b, c))
+    }
+
+    #[test]
+    fn the_tune_has_three_pitches_and_the_rehearsal_is_another_take() {
+        let names = |piece: &Piece| piece.stems.iter().map(|stem| stem.name.clone()).collect::<Vec<_>>();
+        assert_eq!(names(&mary(0).notes), ["C4", "D4", "E4"]);
+        assert_eq!(names(&notes_then_chord(0).tones_and_hammer), ["C4", "E4", "G4", "hammer"]);
+        let (take, other) = (drums_and_bass(0, Take::Loop), drums_and_bass(0, Take::Rehearsal));
+        assert_eq!(names(&take), ["drums", "bass"]);
+        for (a, b) in take.stems.iter().zip(&other.stems) {
+            let (a, b) = (a.sound.samples.row(0), b.sound.samples.row(0));
+            let n = a.len().min(b.len());
+            let (a, b) = (a.slice(ndarray::s![..n]), b.slice(ndarray::s![..n]));
+            assert!(a.dot(&b).abs() < 0.3 * (a.dot(&a) * b.dot(&b)).sqrt(), "the takes are alike");
+        }
+    }
 }

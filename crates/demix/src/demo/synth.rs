@@ -398,3 +398,131 @@ impl Room {
         sound.iter().zip(&reflected).map(|(x, y)| x + self.wet * y).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn energy(sound: &[f64]) -> f64 {
+        sound.iter().map(|x| x * x).sum()
+    }
+
+    /// The lag of the highest autocorrelation between 25 Hz and 1000 Hz, refined by a parabola, as a frequency.
+    fn pitch(sound: &[f64]) -> f64 {
+        let stretch = &sound[samples(0.05)..samples(0.45).min(sound.len())];
+        let n = stretch.len() * 2 / 3;
+        let similarity = |lag: usize| -> f64 {
+            let later = &stretch[lag..lag + n.min(stretch.len() - lag)];
+            let dot: f64 = stretch.iter().zip(later).map(|(x, y)| x * y).sum();
+            dot / (energy(&stretch[..later.len()]) * energy(later)).sqrt()
+        };
+        let r: Vec<f64> = (0..(RATE / 25.0) as usize).map(similarity).collect();
+        let shortest = (RATE / 1000.0) as usize;
+        let highest = r[shortest..].iter().fold(0.0f64, |m, &x| m.max(x));
+        // the first peak that is about as high as any: multiples of the period are as similar
+        let is_peak = |lag: usize| r[lag] > 0.97 * highest && r[lag] >= r[lag - 1] && r[lag] >= r[lag + 1];
+        let lag = (shortest..r.len() - 1).find(|&lag| is_peak(lag)).expect("a note has a period");
+        let (a, b, c) = (r[lag - 1], r[lag], r[lag + 1]);
+        RATE / (lag as f64 + 0.5 * (a - c) / (a - 2.0 * b + c))
+    }
+
+    fn cents(found: f64, wanted: f64) -> f64 {
+        1200.0 * (found / wanted).log2()
+    }
+
+    #[test]
+    fn keys_have_their_frequencies_and_names() {
+        assert!((frequency(69.0) - 440.0).abs() < 1e-9 && (frequency(57.0) - 220.0).abs() < 1e-9);
+        assert_eq!([60, 61, 69, 28].map(note_name), ["C4", "C#4", "A4", "E1"]);
+    }
+
+    #[test]
+    fn notes_have_their_pitch() {
+        for midi in [55, 60, 62, 64, 67, 72] {
+            let note = StruckString { midi, velocity: 0.8, seconds: 0.6 }.play(&mut Chance::new(1, 0));
+            let off = cents(pitch(&note.tone), frequency(f64::from(midi)));
+            // stretched partials draw the period a little sharp
+            assert!((-8.0..25.0).contains(&off), "key {midi} is off by {off} cents");
+        }
+        for midi in [28.0, 33.0, 40.0] {
+            let note = BassNote { midi, velocity: 0.8, seconds: 0.6 }.play(&mut Chance::new(1, 0));
+            let off = cents(pitch(&note), frequency(midi));
+            assert!(off.abs() < 20.0, "key {midi} is off by {off} cents");
+        }
+    }
+
+    #[test]
+    fn notes_decay_and_the_damper_ends_them() {
+        let note = StruckString { midi: 60, velocity: 0.8, seconds: 1.0 }.play(&mut Chance::new(2, 0));
+        let level = |from: f64| energy(&note.tone[samples(from)..samples(from + 0.1)]);
+        assert!(level(0.05) > 2.0 * level(0.85), "it sustains");
+        assert!(level(0.85) > 1e-3 * level(0.05), "it dies at once");
+        assert!(level(1.25) < 1e-3 * level(0.85), "the damper does not damp");
+        // the noise of the hammer is over within 160 ms, and weaker than the string
+        assert_eq!(energy(&note.hammer[samples(0.2)..]), 0.0);
+        assert!(energy(&note.hammer) < 0.2 * energy(&note.tone));
+    }
+
+    #[test]
+    fn high_partials_die_first() {
+        let note = StruckString { midi: 60, velocity: 0.9, seconds: 2.0 }.play(&mut Chance::new(3, 0)).tone;
+        // differences weigh high frequencies more
+        let brightness = |from: f64| {
+            let part = &note[samples(from)..samples(from + 0.2)];
+            energy(&part.windows(2).map(|w| w[1] - w[0]).collect::<Vec<_>>()) / energy(part)
+        };
+        assert!(brightness(0.02) > 2.0 * brightness(1.5));
+    }
+
+    #[test]
+    fn no_sound_clicks_or_clips() {
+        let chance = &mut Chance::new(4, 0);
+        let mut sounds: Vec<Vec<f64>> = [Drum::Kick, Drum::Snare, Drum::ClosedHat, Drum::OpenHat, Drum::Tom]
+            .map(|drum| DrumHit { drum, velocity: 1.0, tuning: 1.0 }.play(chance))
+            .into();
+        let struck = StruckString { midi: 60, velocity: 1.0, seconds: 0.5 }.play(chance);
+        sounds.extend([
+            struck.tone,
+            struck.hammer,
+            BassNote { midi: 28.0, velocity: 1.0, seconds: 0.4 }.play(chance),
+        ]);
+        for (n, sound) in sounds.iter().enumerate() {
+            let peak = sound.iter().fold(0.0f64, |peak, x| peak.max(x.abs()));
+            assert!((0.05..1.5).contains(&peak), "sound {n} has peak {peak}");
+            assert!(sound[0].abs() < 1e-3 * peak, "sound {n} starts at {}", sound[0]);
+            let end = sound[sound.len() - 3..].iter().fold(0.0f64, |m, x| m.max(x.abs()));
+            assert!(end < 1e-3 * peak, "sound {n} ends at {end}");
+            let mean = sound.iter().sum::<f64>() / sound.len() as f64;
+            assert!(mean.abs() < 0.01 * peak, "sound {n} has mean {mean}");
+        }
+    }
+
+    #[test]
+    fn drums_are_where_they_belong() {
+        let play = |drum| DrumHit { drum, velocity: 0.9, tuning: 1.0 }.play(&mut Chance::new(5, 0));
+        // zero crossings per second over 2: about the frequency of the strongest part
+        let centre = |sound: &[f64]| {
+            let part = &sound[..samples(0.1)];
+            let crossings = part.windows(2).filter(|w| (w[0] < 0.0) != (w[1] < 0.0)).count();
+            5.0 * crossings as f64
+        };
+        let [kick, snare, hat, tom] =
+            [Drum::Kick, Drum::Snare, Drum::ClosedHat, Drum::Tom].map(|d| centre(&play(d)));
+        assert!(kick < 120.0 && (100.0..250.0).contains(&tom) && kick < tom, "kick {kick} Hz, tom {tom} Hz");
+        assert!(snare > 400.0 && hat > 4000.0, "snare {snare} Hz, hat {hat} Hz");
+        let ring = |drum| energy(&play(drum)[samples(0.1)..samples(0.2)]);
+        assert!(ring(Drum::OpenHat) > 30.0 * ring(Drum::ClosedHat));
+    }
+
+    #[test]
+    fn rooms_are_linear() {
+        let chance = &mut Chance::new(6, 0);
+        let mut noise = || (0..4000).map(|_| chance.next()).collect::<Vec<_>>();
+        let (x, y) = (noise(), noise());
+        let both: Vec<f64> = x.iter().zip(&y).map(|(x, y)| x + y).collect();
+        let room = Room { wet: 0.3, t60: 0.4 };
+        let (x, y, both) = (room.around(&x), room.around(&y), room.around(&both));
+        // a few hundred reflections of sums of rounding 1e-16
+        assert!((0..4000).all(|t| (x[t] + y[t] - both[t]).abs() < 1e-13));
+    }
+}
