@@ -27,6 +27,11 @@ impl Factor {
         Self { c }
     }
 
+    /// The rows that do not depend on rows above them.
+    pub fn independent(&self) -> impl Iterator<Item = usize> {
+        self.c.diag().into_iter().enumerate().filter(|(_, pivot)| **pivot > 0.0).map(|(row, _)| row)
+    }
+
     /// The weights h of the projection: G h = b.
     pub fn solve(&self, b: ArrayView1<'_, f64>) -> Array1<f64> {
         let (c, n) = (&self.c, b.len());

@@ -107,6 +107,29 @@ fn a_source_given_twice_adds_nothing_to_the_span() {
 }
 
 #[test]
+fn one_sound_in_both_channels_scores_as_one_channel() {
+    let mono = [noise(1, N, 1), noise(1, N, 2)];
+    let both = |x: &Waveform| Waveform::new(Array2::from_shape_fn((2, N), |(_, t)| x.samples[[0, t]]), RATE);
+    let estimates = [mix(&[1.0, 0.1], &[&mono[0], &mono[1]]), mix(&[0.2, 1.0], &[&mono[0], &mono[1]])];
+    let windows = Windows { length: 1000, hop: 1000, silence: Silence::Window };
+    let score = |references: &[Waveform], estimates: &[Waveform]| {
+        let judge = BssEval::new(references, estimates, TAPS).unwrap();
+        let frames = judge.version4(&windows, &Order::Fixed).unwrap().median();
+        [judge.sources(&Order::Fixed).unwrap(), judge.images(&Order::Fixed).unwrap(), frames]
+    };
+    let expected = score(&mono, &estimates);
+    for (found, expected) in
+        score(&mono.each_ref().map(both), &estimates.each_ref().map(both)).iter().zip(&expected)
+    {
+        for n in 0..2 {
+            // SARs are beyond 130 dB, the rounding of the mix, and are not compared
+            assert!((found.sdr[n] - expected.sdr[n]).abs() < 1e-6, "{found:?} {expected:?}");
+            assert!((found.sir[n] - expected.sir[n]).abs() < 1e-6, "{found:?} {expected:?}");
+        }
+    }
+}
+
+#[test]
 fn a_reference_that_is_a_filtered_copy_is_solved_all_the_same() {
     let a = noise(1, N, 1);
     let mut late = a.samples.clone();
@@ -123,6 +146,29 @@ fn a_reference_that_is_a_filtered_copy_is_solved_all_the_same() {
     for scores in &score_all(&[a, delayed], &[estimate.clone(), estimate.clone()])[..2] {
         assert!((scores.sar[0] - expected.sar[0]).abs() < 1e-6, "{scores:?} {expected:?}");
         assert!((scores.sar[1] - expected.sar[0]).abs() < 1e-6, "{scores:?} {expected:?}");
+    }
+}
+
+#[test]
+fn narrow_bands_score_as_wide_ones() {
+    // eight low passes: nothing but single precision's rounding is left at half the sample rate
+    let narrow = |seed| {
+        let mut x: Vec<f64> = noise(1, 20_000, seed).samples.iter().map(|&x| f64::from(x)).collect();
+        for _ in 0..8 {
+            let mut before = 0.0;
+            for x in &mut x {
+                before = 0.9 * before + 0.1 * *x;
+                *x = before;
+            }
+        }
+        Waveform::mono(x.into_iter().map(|x| x as f32).collect(), RATE)
+    };
+    let parts: Vec<Waveform> = (0..4).map(narrow).collect();
+    let estimates = [mix(&[1.0, 0.1], &[&parts[0], &parts[2]]), mix(&[1.0, 0.1], &[&parts[1], &parts[3]])];
+    let judge = BssEval::new(&parts[..2], &estimates, 256).unwrap();
+    for scores in [judge.sources(&Order::Best).unwrap(), judge.images(&Order::Best).unwrap()] {
+        // artifacts at -20 dB, give or take the levels of four narrow noises
+        assert!(scores.sdr.iter().chain(&scores.sar).all(|x| (17.0..23.0).contains(x)), "{scores:?}");
     }
 }
 

@@ -152,7 +152,10 @@ impl<'p> Bank<'p> {
             let (re, im) = spectra.slot_mut(slot);
             plan.forward(taps, re, im, &mut scratch);
         }
-        Self { pairs, n_channels, inputs: all.channels.to_vec(), outputs, channel_of, spectra }
+        let mut inputs = channel_of.clone();
+        inputs.sort_unstable();
+        inputs.dedup();
+        Self { pairs, n_channels, inputs, outputs, channel_of, spectra }
     }
 }
 

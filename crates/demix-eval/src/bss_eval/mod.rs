@@ -21,12 +21,10 @@
 //! | --- | --- |
 //! | `correlation` | correlations by short blocks |
 //! | `toeplitz` | the solve, by the Schur algorithm |
-//! | `dense` | the solve where references depend on each other |
 //! | `filtered` | energies in the time domain: version 4, cancellation |
 //! | `spectrum` | transforms of short blocks |
 
 mod correlation;
-mod dense;
 mod filtered;
 mod spectrum;
 mod toeplitz;
@@ -41,6 +39,7 @@ use self::filtered::{Filters, Parts};
 use crate::error::EvalError;
 use crate::recording::{Ensemble, Recording};
 use crate::scores::{Order, Scores, decibel, projected_decibel};
+use crate::small::Factor;
 
 /// Taps of the distortion filters that the literature uses.
 pub const FILTER_LENGTH: usize = 512;
@@ -173,8 +172,10 @@ fn row_medians(table: ArrayView2<'_, f64>) -> Vec<f64> {
 ///
 /// Scores of a silent reference or a silent estimate (all samples zero) are `NaN`. Ratios beyond
 /// 200 dB are rounding, hence infinite: an estimate that is its reference has SDR, ISR and SAR
-/// +infinity. References that depend on others (a source given twice) add nothing to the span.
-/// A silent channel is left out of the span.
+/// +infinity. Channels that are silent or sums of others (a source given twice) are left out of the
+/// span. Where delayed references depend on each other all the same (narrow bands, filtered copies),
+/// the diagonal of their Gram matrix is loaded by 1e-10 or the little more that it needs, and scores
+/// are measured on the references as these filters filter them.
 ///
 /// # Example
 /// ```
@@ -232,7 +233,7 @@ impl<'a, R: Recording, E: Recording> BssEval<'a, R, E> {
             .map(|n| {
                 let channels = &all_channels[n * ensemble.n_channels..(n + 1) * ensemble.n_channels];
                 // a span that is the whole span shares its numbers: no interference, exactly
-                if audible(&correlations, channels) == all.channels {
+                if spanning(&correlations, channels) == all.channels {
                     all.clone()
                 } else {
                     Projection::new(&correlations, channels)
@@ -423,24 +424,32 @@ fn scores_of(target: Target, parts: impl Iterator<Item = Parts>, permutation: Ve
 /// Projections of all estimates' channels on the span of some reference channels.
 #[derive(Clone)]
 struct Projection {
-    /// The channels of the span, silent ones left out.
+    /// The channels that make the span.
     channels: Vec<usize>,
     /// Shape (estimate channels, channels of the span, taps).
     taps: Array3<f64>,
     /// Energy of each projected estimate channel.
     energy: Vec<f64>,
-    /// What rounding may have done to that energy.
+    /// What rounding, and a load of the diagonal, may have done to that energy.
     rounding: Vec<f64>,
 }
 
-fn audible(correlations: &Correlations, channels: &[usize]) -> Vec<usize> {
-    channels.iter().copied().filter(|&channel| correlations.lags[[channel, channel, 0]] > 0.0).collect()
+/// Share of its energy that a channel must have outside the span of those before it, at the same
+/// time: a copy with a gain in single precision has about 1e-15.
+const COPY: f64 = 1e-13;
+
+/// The channels that span what all do: silent ones and combinations of others left out (stereo
+/// files with one sound in both channels are common).
+fn spanning(correlations: &Correlations, channels: &[usize]) -> Vec<usize> {
+    let size = channels.len();
+    let gram = Array2::from_shape_fn((size, size), |(a, b)| correlations.lags[[channels[a], channels[b], 0]]);
+    Factor::new(&gram, COPY).independent().map(|row| channels[row]).collect()
 }
 
 impl Projection {
     fn new(correlations: &Correlations, channels: &[usize]) -> Self {
         let lags = &correlations.lags;
-        let channels = audible(correlations, channels);
+        let channels = spanning(correlations, channels);
         let (n_sources, n_rows, n_taps) = lags.dim();
         let (size, n_outputs) = (channels.len(), n_rows - n_sources);
         if size == 0 {
@@ -458,22 +467,21 @@ impl Projection {
             scale[x % size] * lags[[channels[x % size], n_sources + output, x / size]]
         });
         let mut solution = rhs.clone();
-        if !toeplitz::solve(&blocks, &mut solution) {
-            solution.assign(&rhs);
-            dense::solve(&blocks, &mut solution);
-        }
+        let load = toeplitz::solve(&blocks, &mut solution);
 
         let rows = |a: &Array2<f64>, b: &Array2<f64>| -> Vec<f64> {
             a.rows().into_iter().zip(b.rows()).map(|(a, b)| a.dot(&b)).collect()
         };
-        // the solve is exact for a matrix that differs from G by rounding, of G's norm
+        // the solve is exact for a matrix that differs from G by the load and by rounding, of G's norm
         let norm = blocks
             .axis_iter(Axis(1))
             .map(|row| 2.0 * row.iter().map(|x| x.abs()).sum::<f64>())
             .fold(0.0, f64::max);
         let energy = rows(&rhs, &solution).into_iter().map(|energy| energy.max(0.0)).collect();
-        let rounding =
-            rows(&solution, &solution).into_iter().map(|square| f64::EPSILON * norm * square).collect();
+        let rounding = rows(&solution, &solution)
+            .into_iter()
+            .map(|square| (f64::EPSILON * norm + load) * square)
+            .collect();
         let taps = Array3::from_shape_fn((n_outputs, size, n_taps), |(output, channel, tap)| {
             scale[channel] * solution[[output, tap * size + channel]]
         });
