@@ -125,13 +125,13 @@ fn write_cell(page: &mut String, label: &str, audio: &str, below: &str) {
 }
 
 fn score(source: &SourceScore) -> String {
-    format!("{} dB ({})", decibel(source.si_sdr), gain(source.improvement()))
+    format!("{} dB ({} dB)", decibel(source.si_sdr), gain(source.improvement()))
 }
 
 fn gain(improvement: f64) -> String {
     let class = if improvement > 0.0 { "gain" } else { "loss" };
     let sign = if improvement > 0.0 { "+" } else { "" };
-    format!("<span class=\"{class}\">{sign}{} dB</span>", decibel(improvement))
+    format!("<span class=\"{class}\">{sign}{}</span>", decibel(improvement))
 }
 
 fn write_pictures(page: &mut String, pictures: &[Illustration]) {
@@ -167,7 +167,7 @@ fn write_scores(page: &mut String, cases: &[DemoCase]) {
     page.push_str(
         "<table class=\"scores\">\n<caption>SI-SDR of every separated source</caption>\n<thead><tr>\
          <th scope=\"col\">Piece</th><th scope=\"col\">Separation</th><th scope=\"col\">Source</th>\
-         <th scope=\"col\" class=\"number\">SI-SDR</th><th scope=\"col\" class=\"number\">Gain</th></tr></thead>\n<tbody>\n",
+         <th scope=\"col\" class=\"number\">SI-SDR (dB)</th><th scope=\"col\" class=\"number\">Gain (dB)</th></tr></thead>\n<tbody>\n",
     );
     for case in cases {
         for attempt in &case.attempts {
@@ -175,7 +175,7 @@ fn write_scores(page: &mut String, cases: &[DemoCase]) {
                 push(
                     page,
                     format_args!(
-                        "<tr><td>{}</td><td>{}</td><td>{}</td><td class=\"number\">{} dB</td>\
+                        "<tr><td>{}</td><td>{}</td><td>{}</td><td class=\"number\">{}</td>\
                          <td class=\"number\">{}</td></tr>\n",
                         escape(case.title),
                         escape(attempt.name),
@@ -291,6 +291,6 @@ mod tests {
         for (value, text) in shown {
             assert_eq!(decibel(value), text);
         }
-        assert_eq!(gain(-1.75), "<span class=\"loss\">−1.8 dB</span>");
+        assert_eq!(gain(-1.75), "<span class=\"loss\">−1.8</span>");
     }
 }

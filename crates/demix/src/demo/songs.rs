@@ -103,7 +103,7 @@ fn play_struck(notes: &[Note], beat: f64, chance: &mut Chance) -> StruckPiece {
     for &(start, midi, beats, velocity) in notes {
         let string = StruckString { midi, velocity: chance.around(velocity, 0.06), seconds: beats * beat };
         // the first stroke is not the first sample, no player is a machine
-        let when = at(0.08 + start * beat + 0.004 * chance.next());
+        let when = at(0.08 + start * beat + 0.004 * chance.uniform());
         let Struck { tone, hammer } = string.play(chance);
         let n = keys.iter().position(|&key| key == midi).expect("keys are those of the notes");
         add(&mut tones[n], when, &tone);
@@ -195,7 +195,7 @@ pub fn drums_and_bass(seed: u64, take: Take) -> Piece {
     let (mut drums, mut bass) = (vec![0.0; n_samples], vec![0.0; n_samples]);
     // late by 20 ms at first: early strokes shall not fall off the beginning
     let when = |bar: usize, step: usize, chance: &mut Chance| {
-        at(0.02 + (16 * bar + step) as f64 * sixteenth + 0.004 * chance.next())
+        at(0.02 + (16 * bar + step) as f64 * sixteenth + 0.004 * chance.uniform())
     };
     for (n, bar) in bars.iter().enumerate() {
         for &(drum, strokes) in bar {
@@ -212,7 +212,7 @@ pub fn drums_and_bass(seed: u64, take: Take) -> Piece {
             }
         }
         for &(step, key, length) in line[n] {
-            let midi = f64::from(key) + cents / 100.0 + 0.02 * chance.next();
+            let midi = f64::from(key) + cents / 100.0 + 0.02 * chance.uniform();
             let seconds = 0.94 * f64::from(length) * sixteenth;
             let note = BassNote { midi, velocity: chance.around(0.75, 0.12), seconds };
             add(&mut bass, when(n, usize::from(step), chance), &note.play(chance));

@@ -32,13 +32,13 @@ impl Chance {
     }
 
     /// A number in -1..1.
-    pub fn next(&mut self) -> f64 {
+    pub fn uniform(&mut self) -> f64 {
         (self.0.next_u64() >> 11) as f64 / (1u64 << 52) as f64 - 1.0
     }
 
     /// `value`, changed by a share of at most `share` up or down.
     pub fn around(&mut self, value: f64, share: f64) -> f64 {
-        value * (1.0 + share * self.next())
+        value * (1.0 + share * self.uniform())
     }
 }
 
@@ -178,7 +178,7 @@ impl StruckString {
             let tau = 1.0 / (0.55 + 0.35 * (fundamental / 262.0) + 2.2e-7 * f * f + 6e-4 * f);
             // two strings a hair apart in pitch: a prompt sound, then beats and an aftersound
             let detune = chance.around(0.35, 0.3) * (f / 600.0).sqrt();
-            let phase = PI * chance.next();
+            let phase = PI * chance.uniform();
             add_partial(out, 0.68 * amplitude, f - 0.5 * detune, 0.75 * tau, phase);
             add_partial(out, 0.32 * amplitude, f + 0.5 * detune, 2.2 * tau, phase);
         }
@@ -191,11 +191,11 @@ impl StruckString {
         for mode in 0..9 {
             let f = chance.around(92.0 * (1.0 + 0.62 * f64::from(mode)), 0.02);
             let tau = 0.026 / (1.0 + 0.09 * f64::from(mode));
-            add_partial(&mut sound, 0.23 * loudness, f, tau, PI * chance.next());
+            add_partial(&mut sound, 0.23 * loudness, f, tau, PI * chance.uniform());
         }
         let (mut body, mut felt) = (Filter::default(), Filter::default());
         for (t, y) in sound.iter_mut().enumerate() {
-            let noise = chance.next();
+            let noise = chance.uniform();
             let body = body.step(noise, 950.0, 0.6).band;
             let felt = felt.step(noise, 2900.0, 0.7).band;
             *y += loudness * (1.1 * body * decay(t, 0.020) + 0.75 * felt * decay(t, 0.011));
@@ -236,7 +236,7 @@ impl BassNote {
         }
         let (mut amplifier, mut finger) = (Filter::default(), Filter::default());
         for (t, y) in sound.iter_mut().enumerate() {
-            let click = finger.step(chance.next(), 1400.0, 0.8).band * decay(t, 0.006);
+            let click = finger.step(chance.uniform(), 1400.0, 0.8).band * decay(t, 0.006);
             let cutoff = 380.0 + (900.0 + 2200.0 * self.velocity) * decay(t, 0.11);
             let string = amplifier.step(*y + 0.25 * click, cutoff, 0.9).low;
             let after_stop = (t as f64 / RATE - self.seconds).max(0.0);
@@ -301,7 +301,7 @@ impl DrumHit {
         (0..samples(0.55))
             .map(|t| {
                 let skin = self.swept(t, &mut phase, sweep, 51.0, 0.022) * decay(t, 0.13);
-                let click = beater.step(chance.next(), 3200.0, 0.7).band * decay(t, 0.004);
+                let click = beater.step(chance.uniform(), 3200.0, 0.7).band * decay(t, 0.004);
                 0.75 * self.velocity * (1.6 * skin + 0.7 * self.velocity * click).tanh() * rise(t, 0.0006)
             })
             .collect()
@@ -315,7 +315,7 @@ impl DrumHit {
         }
         let (mut wires, mut body, mut stick) = (Filter::default(), Filter::default(), Filter::default());
         for (t, y) in sound.iter_mut().enumerate() {
-            let noise = chance.next();
+            let noise = chance.uniform();
             let wires = wires.step(noise, 2300.0 * self.tuning, 0.6).high * decay(t, 0.075);
             let body = body.step(noise, 1100.0 * self.tuning, 0.5).band * decay(t, 0.035);
             let stick = stick.step(noise, 4500.0, 0.7).band * decay(t, 0.004);
@@ -329,7 +329,7 @@ impl DrumHit {
     fn hat(&self, chance: &mut Chance, tau: f64, seconds: f64) -> Vec<f64> {
         const PLATES: [f64; 6] = [317.0, 465.0, 563.0, 797.0, 1217.0, 823.0];
         let tau = chance.around(tau, 0.08);
-        let mut phases = [0; 6].map(|_| 0.5 + 0.5 * chance.next());
+        let mut phases = [0; 6].map(|_| 0.5 + 0.5 * chance.uniform());
         let mut pass = [Filter::default(); 2];
         (0..samples(seconds))
             .map(|t| {
@@ -339,7 +339,8 @@ impl DrumHit {
                     metal += if *phase < 0.5 { 1.0 } else { -1.0 };
                 }
                 let [first, second] = &mut pass;
-                let bright = first.step(0.12 * metal + 0.55 * chance.next(), 6200.0 * self.tuning, 0.8).high;
+                let bright =
+                    first.step(0.12 * metal + 0.55 * chance.uniform(), 6200.0 * self.tuning, 0.8).high;
                 let bright = second.step(bright, 5600.0 * self.tuning, 0.9).high;
                 let strike = 1.0 + 1.2 * decay(t, 0.003);
                 0.26 * self.velocity * bright * strike * decay(t, tau) * rise(t, 0.0006)
@@ -353,7 +354,7 @@ impl DrumHit {
             .map(|t| {
                 let skin = self.swept(t, &mut phase, 178.0, 118.0, 0.05) * decay(t, 0.15);
                 let ring = self.swept(t, &mut overtone, 281.0, 188.0, 0.05) * decay(t, 0.06);
-                let stick = stick.step(chance.next(), 1800.0, 0.6).band * decay(t, 0.007);
+                let stick = stick.step(chance.uniform(), 1800.0, 0.6).band * decay(t, 0.007);
                 0.5 * self.velocity * (1.2 * skin + 0.35 * ring + 0.8 * stick).tanh() * rise(t, 0.0008)
             })
             .collect()
@@ -517,7 +518,7 @@ mod tests {
     #[test]
     fn rooms_are_linear() {
         let chance = &mut Chance::new(6, 0);
-        let mut noise = || (0..4000).map(|_| chance.next()).collect::<Vec<_>>();
+        let mut noise = || (0..4000).map(|_| chance.uniform()).collect::<Vec<_>>();
         let (x, y) = (noise(), noise());
         let both: Vec<f64> = x.iter().zip(&y).map(|(x, y)| x + y).collect();
         let room = Room { wet: 0.3, t60: 0.4 };
