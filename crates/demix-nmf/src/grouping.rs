@@ -1,7 +1,7 @@
 //! Components into sources without training.
 //!
-//! A factorisation explains a source by several components; which belong together is guessed from how alike
-//! they sound (timbre) and how alike they come and go (activity).
+//! A factorisation explains a source by several components; which belong together is guessed from how they
+//! sound (character, timbre) and from when they come and go (activity).
 
 use demix_signal::mel::mel_bands;
 use ndarray::{Array1, Array2, ArrayView2, Axis, s};
@@ -11,6 +11,9 @@ use crate::{Acceleration, Nmf, NmfError, NmfSettings};
 demix_signal::choices! {
     /// How components are gathered into sources.
     pub enum Grouping {
+        /// By how noisy their spectra are and how suddenly they sound: drums from voices from strings. The best
+        /// of these guesses on pairs of instruments, and still far from knowing which component is whose.
+        Character = "character",
         /// By timbre and activity together.
         Both = "both",
         /// By the mel-cepstral shape of their spectra.
@@ -49,37 +52,72 @@ pub fn group(
     if n_sources > n_components {
         return Err(NmfError::TooFewComponents { components: n_components, sources: n_sources });
     }
+    let energy: Vec<f64> =
+        (0..n_components).map(|k| dictionary.column(k).sum() * activations.row(k).sum()).collect();
+    let even = vec![1.0; n_components];
     let labels = match grouping {
+        Grouping::Character => {
+            let weight: Vec<f64> = energy.iter().map(|e| e.sqrt()).collect();
+            ward(&character(dictionary, activations, &energy), &weight, n_sources)
+        }
         Grouping::None => return Ok((0..n_components).collect()),
         Grouping::MelNmf => mel_nmf(dictionary, sample_rate, n_sources)?,
         Grouping::Both => {
             let timbre = timbre(dictionary, sample_rate);
             let activity = activity(activations);
             let both = ndarray::concatenate![Axis(1), timbre, activity];
-            ward(&both, n_sources)
+            ward(&both, &even, n_sources)
         }
-        Grouping::Timbre => ward(&timbre(dictionary, sample_rate), n_sources),
-        Grouping::Activity => ward(&activity(activations), n_sources),
+        Grouping::Timbre => ward(&timbre(dictionary, sample_rate), &even, n_sources),
+        Grouping::Activity => ward(&activity(activations), &even, n_sources),
     };
-    Ok(by_energy(&labels, n_sources, dictionary, activations))
+    Ok(by_energy(&labels, n_sources, &energy))
 }
 
-/// Renames the sources so that the loudest is 0.
-fn by_energy(
-    labels: &[usize],
-    n_sources: usize,
-    dictionary: ArrayView2<'_, f64>,
-    activations: ArrayView2<'_, f64>,
-) -> Vec<usize> {
-    let mut energy = vec![0.0; n_sources];
-    for (k, &label) in labels.iter().enumerate() {
-        energy[label] += dictionary.column(k).sum() * activations.row(k).sum();
-    }
+/// Renames the sources so that the one with most energy is 0.
+fn by_energy(labels: &[usize], n_sources: usize, energy: &[f64]) -> Vec<usize> {
+    let mut sum = vec![0.0; n_sources];
+    labels.iter().zip(energy).for_each(|(&label, energy)| sum[label] += energy);
     let mut order: Vec<usize> = (0..n_sources).collect();
-    order.sort_by(|&a, &b| energy[b].total_cmp(&energy[a]));
+    order.sort_by(|&a, &b| sum[b].total_cmp(&sum[a]));
     let mut rank = vec![0; n_sources];
     order.iter().enumerate().for_each(|(place, &label)| rank[label] = place);
     labels.iter().map(|&label| rank[label]).collect()
+}
+
+/// Noisiness and suddenness of every component, each at zero mean and unit variance: (components, 2).
+///
+/// Noisiness is the logarithm of the spectral flatness, the geometric over the arithmetic mean of a spectrum;
+/// suddenness that of the share of an activation's energy that lies in its rises from frame to frame.
+fn character(
+    dictionary: ArrayView2<'_, f64>,
+    activations: ArrayView2<'_, f64>,
+    energy: &[f64],
+) -> Array2<f64> {
+    let mut features = Array2::zeros((dictionary.ncols(), 2));
+    for (k, (w, h)) in dictionary.columns().into_iter().zip(activations.rows()).enumerate() {
+        let peak = w.fold(0.0f64, |p, &x| p.max(x));
+        let level: f64 = h.dot(&h);
+        if peak <= 0.0 || level <= 0.0 {
+            continue;
+        }
+        let n_bins = w.len() as f64;
+        // -180 dB below the peak stands for empty bins, whose logarithm would be all that counts
+        let geometric = w.fold(0.0, |sum, &x| sum + (x / peak + 1e-9).ln()) / n_bins;
+        features[[k, 0]] = geometric - (w.sum() / peak / n_bins).ln();
+        let rises: f64 = h.windows(2).into_iter().map(|pair| (pair[1] - pair[0]).max(0.0).powi(2)).sum();
+        features[[k, 1]] = (rises / level + 1e-6).ln();
+    }
+    let total: f64 = energy.iter().sum();
+    for mut feature in features.columns_mut() {
+        let mean = |x: &ndarray::ArrayViewMut1<'_, f64>, of: &dyn Fn(f64) -> f64| {
+            x.iter().zip(energy).map(|(&x, e)| of(x) * e).sum::<f64>() / total.max(f64::MIN_POSITIVE)
+        };
+        let centre = mean(&feature, &|x| x);
+        let spread = mean(&feature, &|x| (x - centre).powi(2)).sqrt();
+        feature.mapv_inplace(|x| if spread > 0.0 { (x - centre) / spread } else { 0.0 });
+    }
+    features
 }
 
 /// Mel-cepstral coefficients of every column, standardised to unit length: (components, `CEPSTRA`).
@@ -121,31 +159,44 @@ fn unit_length(x: &mut ndarray::ArrayViewMut1<'_, f64>) {
     }
 }
 
+/// One group of components on the way: its centre, weight and members.
+struct Cluster {
+    centre: Array1<f64>,
+    weight: f64,
+    members: Vec<usize>,
+}
+
 /// Agglomerative clustering that adds least to the squared distances from the centres (Ward 1963).
-fn ward(features: &Array2<f64>, n_groups: usize) -> Vec<usize> {
-    let mut clusters: Vec<(Array1<f64>, Vec<usize>)> =
-        features.outer_iter().enumerate().map(|(k, row)| (row.to_owned(), vec![k])).collect();
+fn ward(features: &Array2<f64>, weights: &[f64], n_groups: usize) -> Vec<usize> {
+    let mut clusters: Vec<Cluster> = features
+        .outer_iter()
+        .enumerate()
+        // a component without energy counts little, but it counts
+        .map(|(k, row)| Cluster { centre: row.to_owned(), weight: weights[k].max(1e-12), members: vec![k] })
+        .collect();
     while clusters.len() > n_groups {
-        let mut best = (f64::INFINITY, 0, 0);
+        let mut best = (f64::INFINITY, 0, 1);
         for a in 0..clusters.len() {
             for b in a + 1..clusters.len() {
-                let (na, nb) = (clusters[a].1.len() as f64, clusters[b].1.len() as f64);
-                let gap = &clusters[a].0 - &clusters[b].0;
-                let growth = na * nb / (na + nb) * gap.dot(&gap);
+                let (one, other) = (&clusters[a], &clusters[b]);
+                let gap = &one.centre - &other.centre;
+                let growth = one.weight * other.weight / (one.weight + other.weight) * gap.dot(&gap);
                 if growth < best.0 {
                     best = (growth, a, b);
                 }
             }
         }
         let (_, a, b) = best;
-        let (centre, members) = clusters.swap_remove(b);
-        let (na, nb) = (clusters[a].1.len() as f64, members.len() as f64);
-        clusters[a].0 = (&clusters[a].0 * na + centre * nb) / (na + nb);
-        clusters[a].1.extend(members);
+        let gone = clusters.swap_remove(b);
+        let stays = &mut clusters[a];
+        let weight = stays.weight + gone.weight;
+        stays.centre = (&stays.centre * stays.weight + gone.centre * gone.weight) / weight;
+        stays.weight = weight;
+        stays.members.extend(gone.members);
     }
     let mut labels = vec![0; features.nrows()];
-    for (label, (_, members)) in clusters.iter().enumerate() {
-        members.iter().for_each(|&k| labels[k] = label);
+    for (label, cluster) in clusters.iter().enumerate() {
+        cluster.members.iter().for_each(|&k| labels[k] = label);
     }
     labels
 }
@@ -222,9 +273,9 @@ mod tests {
             2 => 0.9 * (-((frame % 50) as f64) / 22.0).exp(),
             _ => {
                 if frame % 10 == k / 2 {
-                    0.5
+                    0.05
                 } else {
-                    0.01
+                    0.001
                 }
             }
         });
@@ -234,7 +285,7 @@ mod tests {
     #[test]
     fn components_of_one_instrument_come_together() {
         let (w, h) = band();
-        for grouping in [Grouping::Both, Grouping::Timbre, Grouping::MelNmf] {
+        for grouping in [Grouping::Character, Grouping::Both, Grouping::Timbre, Grouping::MelNmf] {
             let labels = group(w.view(), h.view(), 16000, 2, grouping).unwrap();
             assert_eq!(labels, [0, 1, 0, 1], "{grouping}");
         }
@@ -247,7 +298,9 @@ mod tests {
     #[test]
     fn every_source_has_a_component_even_where_nothing_tells_them_apart() {
         let (w, h) = (Array2::ones((33, 5)), Array2::zeros((5, 9)));
-        for grouping in [Grouping::Both, Grouping::Timbre, Grouping::Activity, Grouping::MelNmf] {
+        for grouping in
+            [Grouping::Character, Grouping::Both, Grouping::Timbre, Grouping::Activity, Grouping::MelNmf]
+        {
             let labels = group(w.view(), h.view(), 8000, 3, grouping).unwrap();
             assert!((0..3).all(|source| labels.contains(&source)), "{grouping}: {labels:?}");
         }

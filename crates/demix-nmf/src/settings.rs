@@ -47,8 +47,9 @@ demix_signal::choices! {
 demix_signal::settings! {
     /// Settings of the factorisation V ~ W H.
     pub struct NmfSettings {
-        /// K, the number of components: columns of the dictionary W and rows of the activations H.
-        pub components: usize = 30, range 1.0 ..= 10000.0;
+        /// K, the number of components: columns of the dictionary W and rows of the activations H; when sources
+        /// are separated, of each of them.
+        pub components: usize = 20, range 1.0 ..= 10000.0;
         /// The divergence: 2 Euclidean, 1 Kullback-Leibler, 0 Itakura-Saito, or any real number. Small values
         /// care for quiet parts as much as for loud ones.
         pub beta: f64 = 1.0, range -10.0 ..= 10.0;

@@ -76,6 +76,7 @@ fn of_factors(
 ) {
     let mut add =
         |name: &str, picture: demix_figure::Picture| pictures.push((name.to_string(), picture.to_png()));
+    let found = &by_source(found);
     let result = &found.factorization;
     let names: Vec<&str> = sources.iter().map(|source| source.name.as_str()).collect();
     let grouped = names.len() < found.source_of.len();

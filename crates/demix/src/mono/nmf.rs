@@ -49,7 +49,7 @@ demix_signal::settings! {
         /// How sound is made of the factors.
         pub synthesis: Synthesis = Synthesis::Mask;
         /// How learned components are gathered into sources.
-        pub grouping: Grouping = Grouping::Both;
+        pub grouping: Grouping = Grouping::Character;
         /// The numbers that the factorisation computes with.
         pub precision: Precision = Precision::Auto;
     }
