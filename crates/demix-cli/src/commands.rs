@@ -1,12 +1,16 @@
 //! One function for each command.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Result, anyhow, bail};
 use clap::CommandFactory as _;
+use demix::demo::DemoSettings;
+use demix::files::atomic::same_file;
 use demix::files::audio::{self, ClipMode, ReadOptions, SampleKind, WriteFormat};
 use demix::files::dictionary_file::DictionaryFile;
+use demix::pipeline::demo::demo as make_demo;
 use demix::pipeline::evaluate::Evaluation;
 use demix::pipeline::separate::{Job, OutputOptions, expand_inputs, read_settings};
 use demix::pipeline::{PipelineError, evaluate as scores, info as facts, learn, remix as mix};
@@ -18,19 +22,16 @@ use crate::arguments::{
     Arguments, Clip, Completions, Container, Demo, Dictionary, Evaluate, Format, Info, Methods, Remix,
     Separate,
 };
-use crate::progress::{Reporter, interrupted};
+use crate::progress::{Reporter, interrupted, print};
 
-/// Arguments that do not fit together: exit code 2.
-#[derive(Debug)]
-pub struct WrongUse(String);
-
-impl std::fmt::Display for WrongUse {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
+fn wrong_use(problem: impl std::fmt::Display) -> anyhow::Error {
+    PipelineError::WrongUse(problem.to_string()).into()
 }
 
-impl std::error::Error for WrongUse {}
+/// Whether what was typed has to change: exit code 2.
+pub fn is_wrong_use(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<PipelineError>().is_some_and(PipelineError::is_wrong_use)
+}
 
 pub fn separate(options: &Separate, reporter: &Reporter) -> Result<ExitCode> {
     let request = request(options)?;
@@ -42,7 +43,9 @@ pub fn separate(options: &Separate, reporter: &Reporter) -> Result<ExitCode> {
     let method = options.method.clone().or(file_method).unwrap_or_else(|| "auto".into());
     let inputs = expand_inputs(&options.inputs)?;
     if options.join && inputs.len() < 2 {
-        bail!(WrongUse("--join takes several one-channel files, one is given".into()));
+        bail!(wrong_use(
+            "--join takes the channels of one recording as files of one channel each, 1 file is given: name all of them, or leave --join out"
+        ));
     }
     let groups: Vec<Vec<PathBuf>> =
         if options.join { vec![inputs] } else { inputs.into_iter().map(|input| vec![input]).collect() };
@@ -56,7 +59,7 @@ pub fn separate(options: &Separate, reporter: &Reporter) -> Result<ExitCode> {
             output: OutputOptions {
                 folder: options.output.clone(),
                 filename: options.filename.clone(),
-                format: write_format(&options.format, options.seed.unwrap_or(0)),
+                format: write_format(&options.format),
                 overwrite: options.overwrite,
                 plots: options.plots,
                 reference: options.reference,
@@ -64,10 +67,10 @@ pub fn separate(options: &Separate, reporter: &Reporter) -> Result<ExitCode> {
             },
         })
         .collect();
-    refuse_shared_folders(&jobs)?;
     // wrong settings are the same for all inputs: found before the first of them is read
     let checked = if method == "auto" { Ok(&METHODS[0]) } else { Method::named(&method) };
-    checked.and_then(|m| m.build(&Request { settings, ..request }))?;
+    checked.and_then(|m| m.build(&Request { settings, ..request })).map_err(wrong_use)?;
+    refuse_shared_outputs(&jobs)?;
     run_jobs(&jobs, reporter)
 }
 
@@ -83,11 +86,13 @@ fn run_jobs(jobs: &[Job], reporter: &Reporter) -> Result<ExitCode> {
                 for warning in &done.warnings {
                     reporter.warn(&format!("{}: {warning}", job.inputs[0].display()));
                 }
-                reporter.event(&json!({ "event": "done", "input": job.inputs[0], "folder": done.folder,
-                    "files": done.files, "pictures": done.pictures }));
+                reporter.event(&json!({ "event": "done", "input": shown(&job.inputs[0]),
+                    "folder": shown(&done.folder), "files": all_shown(&done.files),
+                    "pictures": all_shown(&done.pictures), "warnings": done.warnings }));
                 reporter.say(&summary(&done));
             }
             Err(PipelineError::Cancelled) => return Ok(ExitCode::FAILURE),
+            Err(error) if jobs.len() == 1 => return Err(error.into()),
             Err(error) => {
                 failed += 1;
                 reporter.error(&error.to_string());
@@ -143,21 +148,39 @@ fn request(options: &Separate) -> Result<Request> {
     })
 }
 
-fn refuse_shared_folders(jobs: &[Job]) -> Result<()> {
-    for (n, job) in jobs.iter().enumerate() {
-        if let Some(other) = jobs[..n].iter().find(|other| other.folder() == job.folder()) {
-            bail!(
-                "{} and {} would both be written to {}: separate them into different folders with -o",
-                other.inputs[0].display(),
-                job.inputs[0].display(),
-                job.folder().display()
-            );
+/// Refuses inputs whose results would overwrite each other, or another input.
+fn refuse_shared_outputs(jobs: &[Job]) -> Result<()> {
+    if jobs.len() < 2 {
+        return Ok(());
+    }
+    let mut writers: HashMap<PathBuf, &Job> = HashMap::new();
+    for job in jobs {
+        // an input that cannot be read is told when its turn comes
+        for output in job.outputs().unwrap_or_default() {
+            let output = &output;
+            if let Some(other) =
+                jobs.iter().flat_map(|job| &job.inputs).find(|input| same_file(input, output))
+            {
+                bail!(wrong_use(format!(
+                    "{} is an input and would be written for {}: choose another folder with -o",
+                    other.display(),
+                    job.inputs[0].display()
+                )));
+            }
+            if let Some(other) = writers.insert(output.clone(), job) {
+                bail!(wrong_use(format!(
+                    "{} and {} would both be written to {}: separate them one by one with different -o, or rename one",
+                    other.inputs[0].display(),
+                    job.inputs[0].display(),
+                    output.display()
+                )));
+            }
         }
     }
     Ok(())
 }
 
-fn write_format(format: &Format, seed: u64) -> WriteFormat {
+fn write_format(format: &Format) -> WriteFormat {
     WriteFormat {
         container: match format.format {
             Container::Wav => audio::Container::Wav,
@@ -173,31 +196,33 @@ fn write_format(format: &Format, seed: u64) -> WriteFormat {
             Clip::Clamp => ClipMode::Clamp,
             Clip::Rescale => ClipMode::Rescale,
         },
-        dither_seed: seed,
         ..WriteFormat::default()
     }
 }
 
 pub fn methods(options: &Methods, reporter: &Reporter) -> Result<ExitCode> {
     if let Some(name) = &options.name {
-        let method = Method::named(name)?;
-        let settings = method.settings();
+        let method = Method::named(name).map_err(wrong_use)?;
         let mut text = format!("{}: {}\nSource: {}\n", method.name, method.summary, method.reference);
-        for setting in &settings {
+        for setting in &method.settings() {
             text += &describe(setting);
         }
-        let value = json!({ "name": method.name, "summary": method.summary, "reference": method.reference,
-            "settings": settings.iter().map(setting_value).collect::<Vec<_>>() });
-        reporter.result(&text, &value);
+        reporter.result(&text, &method_value(method));
         return Ok(ExitCode::SUCCESS);
     }
     let text: Vec<String> = METHODS.iter().map(|m| format!("{:12} {}", m.name, m.summary)).collect();
-    let value: Value = METHODS
-        .iter()
-        .map(|m| json!({ "name": m.name, "summary": m.summary, "reference": m.reference }))
-        .collect();
+    let value: Value = METHODS.iter().map(method_value).collect();
     reporter.result(&format!("{}\n\nSettings of one: demix methods NAME", text.join("\n")), &value);
     Ok(ExitCode::SUCCESS)
+}
+
+fn method_value(method: &Method) -> Value {
+    json!({
+        "name": method.name,
+        "meaning": method.summary,
+        "source": method.reference,
+        "settings": method.settings().iter().map(setting_value).collect::<Vec<_>>(),
+    })
 }
 
 fn describe(setting: &Setting) -> String {
@@ -219,8 +244,8 @@ fn setting_value(setting: &Setting) -> Value {
         "default": setting.default,
         "unit": setting.unit,
         "range": setting.range.map(|(low, high)| [low, high]),
-        "choices": setting.choices.iter().map(|(name, doc)| json!({ "name": name, "doc": doc })).collect::<Vec<_>>(),
-        "doc": setting.doc,
+        "choices": setting.choices.iter().map(|(name, doc)| json!({ "name": name, "meaning": doc })).collect::<Vec<_>>(),
+        "meaning": setting.doc,
     })
 }
 
@@ -260,13 +285,13 @@ pub fn dictionary(options: &Dictionary, reporter: &Reporter) -> Result<ExitCode>
         learned.stopped.name(),
     );
     reporter.say(&text);
-    reporter.event(&json!({ "event": "done", "file": options.output, "name": dictionary.name,
+    reporter.event(&json!({ "event": "done", "file": shown(&options.output), "name": dictionary.name,
         "components": dictionary.components.ncols(), "cost": learned.cost, "stopped": learned.stopped.name() }));
     Ok(ExitCode::SUCCESS)
 }
 
 pub fn remix(options: &Remix, reporter: &Reporter) -> Result<ExitCode> {
-    let format = write_format(&options.format, 0);
+    let format = write_format(&options.format);
     let written = mix::remix(&options.folder, &options.gain, &options.output, &format, options.overwrite)?;
     if written.clipped_samples > 0 {
         reporter.warn(&format!(
@@ -275,7 +300,7 @@ pub fn remix(options: &Remix, reporter: &Reporter) -> Result<ExitCode> {
         ));
     }
     reporter.say(&format!("{} (peak {:.3})", options.output.display(), written.peak));
-    reporter.event(&json!({ "event": "done", "file": options.output, "peak": written.peak,
+    reporter.event(&json!({ "event": "done", "file": shown(&options.output), "peak": written.peak,
         "clipped_samples": written.clipped_samples }));
     Ok(ExitCode::SUCCESS)
 }
@@ -289,7 +314,7 @@ pub fn info(options: &Info, reporter: &Reporter) -> Result<ExitCode> {
                 for (key, value) in value.as_object().into_iter().flatten().filter(|(_, v)| !v.is_null()) {
                     text += &format!("  {key}: {}\n", plain(value));
                 }
-                value["file"] = file.display().to_string().into();
+                value["file"] = shown(file).into();
                 reporter.result(&text, &value);
             }
             Err(error) => {
@@ -299,6 +324,15 @@ pub fn info(options: &Info, reporter: &Reporter) -> Result<ExitCode> {
         }
     }
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// A path as text, for JSON as well, which has no others.
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
+
+fn all_shown(paths: &[PathBuf]) -> Vec<String> {
+    paths.iter().map(|path| shown(path)).collect()
 }
 
 fn plain(value: &Value) -> String {
@@ -332,7 +366,7 @@ fn score_table(references: &[PathBuf], estimates: &[PathBuf], value: &Value) -> 
             .map(|(k, _)| k)
             .filter(|k| *k != "permutation")
             .collect();
-        let label = |path: &Path| path.display().to_string();
+        let label = shown;
         let width = references.iter().map(|r| label(r).chars().count()).max().unwrap_or(0).max(9);
         text += &format!("{metric} (dB)\n  {:width$}", "reference");
         names.iter().for_each(|name| text += &format!("  {name:>15}"));
@@ -355,11 +389,41 @@ fn score_table(references: &[PathBuf], estimates: &[PathBuf], value: &Value) -> 
 }
 
 pub fn demo(options: &Demo, reporter: &Reporter) -> Result<ExitCode> {
-    let _ = (options, reporter);
-    bail!("not yet")
+    let settings = DemoSettings { seed: options.seed, ..DemoSettings::default() };
+    let result = {
+        let mut follower = reporter.follow("demo");
+        make_demo(&settings, &options.output, options.overwrite, &mut follower)?
+    };
+    let rows = result.rows();
+    let mut text = format!(
+        "{:<6} {:<28} {:<12} {:>8} {:>12}\n",
+        "case", "separation", "source", "SI-SDR", "improvement"
+    );
+    for row in &rows {
+        text += &format!(
+            "{:<6} {:<28} {:<12} {:>5.1} dB {:>+9.1} dB\n",
+            row.case, row.attempt, row.source, row.si_sdr, row.improvement
+        );
+    }
+    let page = options.output.join("index.html");
+    text += &format!("\n{}\n\nHear and see it: open {}", result.ranking.sentence, page.display());
+    let scores: Vec<Value> = rows
+        .iter()
+        .map(|row| {
+            json!({ "case": row.case, "separation": row.attempt, "source": row.source,
+            "si_sdr": row.si_sdr, "improvement": row.improvement })
+        })
+        .collect();
+    let value = json!({ "event": "done", "page": page, "scores": scores,
+        "ranking_holds": result.ranking.holds, "ranking": result.ranking.sentence });
+    reporter.result(&text, &value);
+    Ok(ExitCode::SUCCESS)
 }
 
 pub fn completions(options: &Completions) -> Result<ExitCode> {
-    clap_complete::generate(options.shell, &mut Arguments::command(), "demix", &mut std::io::stdout());
+    // into memory first: the generator panics where nobody reads its output to the end
+    let mut script = Vec::new();
+    clap_complete::generate(options.shell, &mut Arguments::command(), "demix", &mut script);
+    print(&String::from_utf8_lossy(&script));
     Ok(ExitCode::SUCCESS)
 }

@@ -26,8 +26,10 @@
 //! | [`mono`] | one microphone: NMF |
 //! | [`dictionary`] | what a source sounds like, learned |
 //! | [`pipeline`] | from files to files: separate, learn, remix, evaluate, info |
+//! | [`demo`] | three little pieces, made, taken apart and judged without any file |
 //! | [`pictures`] | which pictures show a separation |
 
+pub mod demo;
 pub mod dictionary;
 pub mod method;
 pub mod mono;
