@@ -45,6 +45,14 @@ fn each_component(components: usize, seed: u64) -> Result<NmfSeparator, DemoErro
     Ok(NmfSeparator::new(settings, components)?)
 }
 
+/// Two sources of a dozen components each, gathered by guessing. Fewer components and powers make guessing easier:
+/// they leave the quiet shades of a sound to its loud components. Found best on eight seeds.
+fn unsupervised(seed: u64) -> Result<NmfSeparator, DemoError> {
+    let mut settings = settings(12, seed);
+    settings.sound.spectrum_exponent = 2.0;
+    Ok(NmfSeparator::new(settings, 2)?)
+}
+
 /// What an attempt is called and told about.
 struct Telling {
     id: &'static str,
@@ -259,16 +267,14 @@ pub fn drums_and_bass(
     let mut studio = Studio { id: "loop", mixture: &mixture, draw: demo.pictures, steps, files };
     let paths = studio.references("reference", &stems);
     let references = (&stems[..], &paths[..]);
-    let mut by_timbre = settings.clone();
-    by_timbre.sound.grouping = Grouping::Timbre;
-    let unsupervised = studio.attempt(
+    let found_alone = studio.attempt(
         Telling {
             id: "unsupervised",
             name: "unsupervised",
-            text: "Nothing is known: 50 components are learned from the mixture and gathered into two sources by \
-                   how alike they sound, which is a guess.",
+            text: "Nothing is known: 24 components are learned from the mixture and gathered into two sources by \
+                   how noisy and how sudden they are, which is a guess.",
         },
-        &NmfSeparator::new(by_timbre, 2)?,
+        &unsupervised(seed)?,
         references,
     )?;
     let free = |name: &str| vec![(name.to_string(), COMPONENTS)];
@@ -306,6 +312,6 @@ pub fn drums_and_bass(
          another take with other patterns, another tempo and other strokes: what an instrument sounds like carries \
          over, what it plays does not have to be known.",
         &stems,
-        vec![unsupervised, bass_known, drums_known, supervised],
+        vec![found_alone, bass_known, drums_known, supervised],
     )
 }

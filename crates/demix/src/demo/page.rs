@@ -166,19 +166,24 @@ fn write_scores(page: &mut String, cases: &[DemoCase]) {
     }
     page.push_str(
         "<table class=\"scores\">\n<caption>SI-SDR of every separated source</caption>\n<thead><tr>\
-         <th scope=\"col\">Piece</th><th scope=\"col\">Separation</th><th scope=\"col\">Source</th>\
-         <th scope=\"col\" class=\"number\">SI-SDR (dB)</th><th scope=\"col\" class=\"number\">Gain (dB)</th></tr></thead>\n<tbody>\n",
+         <th scope=\"col\">Separation</th><th scope=\"col\">Source</th>\
+         <th scope=\"col\" class=\"number\">SI-SDR (dB)</th><th scope=\"col\" class=\"number\">Gain (dB)</th></tr></thead>\n",
     );
     for case in cases {
+        push(
+            page,
+            format_args!(
+                "<tbody>\n<tr><th scope=\"rowgroup\" colspan=\"4\">{}</th></tr>\n",
+                escape(case.title)
+            ),
+        );
         for attempt in &case.attempts {
             for source in &attempt.sources {
                 push(
                     page,
                     format_args!(
-                        "<tr><td>{}</td><td>{}</td><td>{}</td><td class=\"number\">{}</td>\
-                         <td class=\"number\">{}</td></tr>\n",
-                        escape(case.title),
-                        escape(attempt.name),
+                        "<tr><td>{}</td><td>{}</td><td class=\"number\">{}</td><td class=\"number\">{}</td></tr>\n",
+                        escape(&capital(attempt.name)),
                         escape(&source.name),
                         decibel(source.si_sdr),
                         gain(source.improvement())
@@ -186,8 +191,9 @@ fn write_scores(page: &mut String, cases: &[DemoCase]) {
                 );
             }
         }
+        page.push_str("</tbody>\n");
     }
-    page.push_str("</tbody>\n</table>\n</section>\n");
+    page.push_str("</table>\n</section>\n");
 }
 
 fn audio(path: &str, label: &str) -> String {

@@ -88,7 +88,7 @@ impl Drawing<'_> {
         let (w_start, h_start) = (columns(&f.start_dictionary), rows(&f.start_activations));
         let (w_end, h_end) = (columns(&f.dictionary), rows(&f.activations));
         let plot = FactorPlot {
-            quantity: Quantity::Magnitude,
+            quantity: if found.exponent == 2.0 { Quantity::Power } else { Quantity::Magnitude },
             frequency_axis: FrequencyAxis::Mel,
             source_of: &source_of,
             source_names: names,
