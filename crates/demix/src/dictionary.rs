@@ -1,9 +1,9 @@
 //! [`Dictionary`]: what a source sounds like, learned from isolated audio.
 
 use demix_files::dictionary_file::{DictionaryFile, DictionaryStft};
-use demix_nmf::{Nmf, NmfSettings, Stopped};
+use demix_nmf::{Nmf, NmfSettings, Simd, Stopped};
 use demix_signal::settings::SettingValue as _;
-use demix_signal::{Padding, Stft, StftSettings, Watch, Waveform, Window};
+use demix_signal::{Padding, Stft, StftError, StftSettings, Watch, Waveform, Window};
 use ndarray::{Array2, Axis, concatenate};
 
 use crate::separation::{SeparationError, check_mixture};
@@ -56,7 +56,7 @@ pub fn learn(
     };
     let sample_rate = first.sample_rate;
     let stft = stft.for_rate(sample_rate);
-    let transform = Stft::<f32>::new(&stft)?;
+    let transform = transform(&stft, settings.simd)?;
     let mut parts = Vec::new();
     for (recording, waveform) in audio {
         if waveform.sample_rate != sample_rate {
@@ -90,6 +90,14 @@ pub fn learn(
         stopped: found.stopped,
         seconds: audio.iter().map(|(_, waveform)| waveform.seconds()).sum(),
     })
+}
+
+/// The planned transform, with the same instructions as the factorisation.
+pub(crate) fn transform(stft: &StftSettings, simd: Simd) -> Result<Stft<f32>, StftError> {
+    match simd {
+        Simd::Portable => Stft::portable(stft),
+        _ => Stft::new(stft),
+    }
 }
 
 /// The floor for |X|^q: -120 dB unless said otherwise.

@@ -7,12 +7,12 @@
 use std::time::Instant;
 
 use demix_nmf::grouping::{members, select_columns};
-use demix_nmf::{Factorization, Grouping, Nmf, NmfSettings, Scalar, Simd, group};
+use demix_nmf::{Factorization, Grouping, Nmf, NmfSettings, Scalar, group};
 use demix_signal::settings::Settings as _;
 use demix_signal::{Complex, Progress, Spectrogram, Stft, StftSettings, Watch, Waveform};
 use ndarray::{Array2, ArrayView2, Axis, concatenate, s};
 
-use crate::dictionary::{Dictionary, floor};
+use crate::dictionary::{Dictionary, floor, transform};
 use crate::separation::{
     Factors, Outcome, Seconds, SeparationError, Separator, Source, SourceSink, check_mixture,
 };
@@ -221,10 +221,7 @@ impl Separator for NmfSeparator {
         let mut seconds = Seconds::default();
         let clock = Instant::now();
         let settings = self.settings.stft.for_rate(mixture.sample_rate);
-        let stft = match self.settings.nmf.simd {
-            Simd::Portable => Stft::<f32>::portable(&settings)?,
-            _ => Stft::<f32>::new(&settings)?,
-        };
+        let stft = transform(&settings, self.settings.nmf.simd)?;
         let mut warnings: Vec<String> = stft.warning().into_iter().collect();
         let x = stft.forward(mixture)?;
         let v = x.mean_magnitude(sound.spectrum_exponent);
