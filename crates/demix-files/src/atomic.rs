@@ -187,14 +187,23 @@ fn make_folders(dir: &Path) -> Result<NewFolders, FileError> {
             Ok(()) => folders.made.push(folder.to_path_buf()),
             // another process, or `a/../b` whose `a` was just made
             Err(_) if folder.is_dir() => {}
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+                return Err(in_the_way(dir, folder));
+            }
             Err(error) => return Err(FileError::from_io(dir, "make this folder", error)),
         }
     }
     if !dir.as_os_str().is_empty() && !dir.is_dir() {
-        let reason = io::Error::other("a file of this name is in the way");
-        return Err(FileError::Io { path: dir.to_path_buf(), doing: "make this folder", reason });
+        return Err(in_the_way(dir, dir));
     }
     Ok(folders)
+}
+
+/// A file stands where `folder`, one of the folders above or of `dir`, would have to be.
+fn in_the_way(dir: &Path, folder: &Path) -> FileError {
+    let file = folder.ancestors().find(|path| path.is_file()).unwrap_or(folder);
+    let reason = io::Error::other(format!("the file {} is in the way", file.display()));
+    FileError::Io { path: dir.to_path_buf(), doing: "make this folder", reason }
 }
 
 /// Whether two paths lead to the same file: an output must not be an input.
