@@ -1,5 +1,6 @@
 //! The table of methods: what `demix methods` lists and what `demix separate --method` takes.
 
+use demix_nmf::{Grouping, NmfSettings};
 use demix_signal::settings::{Setting, Settings as _, nearest_name};
 
 use crate::dictionary::Dictionary;
@@ -41,8 +42,8 @@ pub const DEFAULT_SOURCES: usize = 2;
 /// All methods.
 pub const METHODS: &[Method] = &[Method {
     name: "nmf",
-    summary: "non-negative matrix factorisation with the beta divergence: unsupervised with grouping, \
-              supervised and semi-supervised with dictionaries",
+    summary: "finds the spectra that a recording repeats and gathers them into sources, or takes them from \
+              dictionaries of known sources (non-negative matrix factorisation)",
     reference: "Lee and Seung 2001; Smaragdis, Raj and Shashanka 2007; Fevotte and Idier 2011",
     channels: (1, usize::MAX),
     settings: NmfMethodSettings::table,
@@ -103,6 +104,12 @@ fn build_nmf(request: &Request) -> Result<Box<dyn Separator>, SeparationError> {
             )));
         }
         let n_sources = request.n_sources.unwrap_or(DEFAULT_SOURCES);
+        let grouped = settings.sound.grouping != Grouping::None;
+        check_size(if grouped {
+            n_sources.saturating_mul(settings.nmf.components)
+        } else {
+            settings.nmf.components
+        })?;
         return Ok(Box::new(NmfSeparator::new(settings, n_sources)?));
     }
     let n_given = request.dictionaries.len() + request.free.len();
@@ -111,7 +118,15 @@ fn build_nmf(request: &Request) -> Result<Box<dyn Separator>, SeparationError> {
             "--sources {n}, but dictionaries and free sources make {n_given}: leave --sources out"
         )));
     }
+    let n_held: usize = request.dictionaries.iter().map(|d| d.components.ncols()).sum();
+    check_size(request.free.iter().fold(n_held, |sum, (_, k)| sum.saturating_add(*k)))?;
     let first = &request.dictionaries[0];
+    if let Some(other) = request.dictionaries.iter().find(|other| other.sample_rate != first.sample_rate) {
+        return Err(SeparationError::Request(format!(
+            "dictionary '{}' was learned at {} Hz, '{}' at {} Hz: learn both from audio of the input's rate",
+            first.name, first.sample_rate, other.name, other.sample_rate
+        )));
+    }
     // the transform is the dictionaries': another one by hand is a mistake worth telling
     for (name, value) in &request.settings {
         let own = first.stft.values().get(name).cloned();
@@ -130,4 +145,18 @@ fn build_nmf(request: &Request) -> Result<Box<dyn Separator>, SeparationError> {
     let separator =
         NmfSeparator::with_dictionaries(settings, request.dictionaries.clone(), request.free.clone())?;
     Ok(Box::new(separator))
+}
+
+/// Refuses more components, those of all sources together, than a factorisation takes: before the work, not after
+/// the transform.
+fn check_size(n_components: usize) -> Result<(), SeparationError> {
+    let most =
+        NmfSettings::table().iter().find(|s| s.name == "components").and_then(|s| s.range).map(|r| r.1);
+    match most {
+        Some(most) if n_components as f64 > most => Err(SeparationError::Request(format!(
+            "all sources together have {n_components} components, at most {most} are possible: lower the number of \
+             sources or of components"
+        ))),
+        _ => Ok(()),
+    }
 }

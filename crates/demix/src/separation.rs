@@ -113,6 +113,16 @@ impl SeparationError {
     pub fn is_cancelled(&self) -> bool {
         matches!(self, Self::Cancelled | Self::Nmf(NmfError::Cancelled(_)))
     }
+
+    /// Whether other settings would help, whatever the input holds.
+    pub fn is_wrong_use(&self) -> bool {
+        match self {
+            Self::Setting(_) => true,
+            Self::Stft(error) => !matches!(error, StftError::Empty),
+            Self::Nmf(error) => matches!(error, NmfError::Setting(_) | NmfError::TooFewComponents { .. }),
+            _ => false,
+        }
+    }
 }
 
 /// Takes one source after another.

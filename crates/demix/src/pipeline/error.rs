@@ -24,7 +24,10 @@ pub enum PipelineError {
     /// The scores could not be computed.
     #[error(transparent)]
     Evaluation(#[from] EvalError),
-    /// What was asked for does not fit together.
+    /// What was asked for does not fit together, or not to the input: to be asked otherwise.
+    #[error("{0}")]
+    WrongUse(String),
+    /// What is there forbids it: files that are in the way, or hold something else.
     #[error("{0}")]
     Request(String),
     /// The caller asked for it.
@@ -38,5 +41,14 @@ impl PipelineError {
             return Self::Cancelled;
         }
         Self::Separation { path: path.to_path_buf(), reason }
+    }
+
+    /// Whether the fault lies in what was asked for, not in a file or the machine.
+    pub fn is_wrong_use(&self) -> bool {
+        match self {
+            Self::WrongUse(_) => true,
+            Self::Separation { reason, .. } => reason.is_wrong_use(),
+            _ => false,
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use demix_eval::{Order, SiSettings, si_sdr, snr};
 use demix_files::audio::{self, ReadOptions};
 use demix_signal::Waveform;
+use demix_signal::settings::nearest_name;
 use serde_json::{Map, Value, json};
 
 use super::PipelineError;
@@ -35,14 +36,17 @@ pub struct Evaluation {
 pub fn evaluate(what: &Evaluation) -> Result<Value, PipelineError> {
     for metric in &what.metrics {
         if !METRICS.contains(&metric.as_str()) {
-            let known = METRICS.join(", ");
-            return Err(PipelineError::Request(format!("there is no metric '{metric}': take {known}")));
+            let hint = match nearest_name(metric, METRICS) {
+                Some(near) => format!("did you mean '{near}'?"),
+                None => format!("take {}", METRICS.join(", ")),
+            };
+            return Err(PipelineError::WrongUse(format!("there is no metric '{metric}'; {hint}")));
         }
     }
     let (n_references, n_estimates) = (what.references.len(), what.estimates.len());
     if n_references != n_estimates {
-        return Err(PipelineError::Request(format!(
-            "{n_references} references and {n_estimates} estimates: each reference needs its estimate"
+        return Err(PipelineError::WrongUse(format!(
+            "references: {n_references}, estimates: {n_estimates}; give one estimate for each reference"
         )));
     }
     let read = |paths: &[PathBuf]| -> Result<Vec<Waveform>, PipelineError> {
@@ -101,17 +105,17 @@ fn check_alike(
     let signals = references.iter().chain(estimates).chain(mixture);
     let mut all = paths.zip(signals);
     let Some((first, signal)) = all.next() else {
-        return Err(PipelineError::Request("no reference is given".into()));
+        return Err(PipelineError::WrongUse("no reference is given".into()));
     };
     for (path, other) in all {
         let pairs = [
-            ("Hz", signal.sample_rate as usize, other.sample_rate as usize),
+            ("rate (Hz)", signal.sample_rate as usize, other.sample_rate as usize),
             ("channels", signal.n_channels(), other.n_channels()),
             ("samples", signal.n_samples(), other.n_samples()),
         ];
         if let Some((unit, a, b)) = pairs.into_iter().find(|(_, a, b)| a != b) {
             return Err(PipelineError::Request(format!(
-                "{} has {a} {unit}, {} has {b}: scores need signals that are alike",
+                "{} and {} differ in {unit}: {a} and {b}; scores need signals that are alike",
                 first.display(),
                 path.display()
             )));

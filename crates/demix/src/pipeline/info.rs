@@ -59,7 +59,7 @@ pub fn info(path: &Path) -> Result<Value, PipelineError> {
         }
         _ => {
             return Err(PipelineError::Request(format!(
-                "{}: neither audio, a dictionary, a report nor settings",
+                "{}: is neither audio nor a dictionary, a report or settings; give a file that demix reads or writes",
                 path.display()
             )));
         }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use demix_files::FileError;
 use demix_files::atomic::{check_output_folder, same_file};
 use demix_files::audio::{self, ReadOptions};
 use demix_signal::Watch;
@@ -29,18 +30,21 @@ pub fn dictionary(
     let of = |e| PipelineError::of(output, e);
     let mut all = NmfMethodSettings::default();
     for (setting, value) in settings {
-        all.set(setting, value).map_err(|e| of(e.into()))?;
+        all.set(setting, value).map_err(|e| PipelineError::WrongUse(e.to_string()))?;
     }
     if name.trim().is_empty() {
-        return Err(PipelineError::Request(
+        return Err(PipelineError::WrongUse(
             "--name is empty: name the source that the dictionary stands for".into(),
         ));
     }
     if let Some(input) = inputs.iter().find(|input| same_file(input, output)) {
         let input = input.display();
-        return Err(PipelineError::Request(format!(
+        return Err(PipelineError::WrongUse(format!(
             "{input} is an input and would be written: choose another -o"
         )));
+    }
+    if output.is_dir() {
+        return Err(FileError::IsFolder { path: output.to_path_buf() }.into());
     }
     if output.exists() && !overwrite {
         let output = output.display();

@@ -53,12 +53,21 @@ pub fn remix(
     let names: Vec<&str> = sources.iter().map(|(name, _)| name.as_str()).collect();
     for (name, _) in gains {
         if !names.contains(&name.as_str()) {
-            return Err(PipelineError::Request(format!(
-                "--gain {name}: the sources in {} are {}",
+            return Err(PipelineError::WrongUse(format!(
+                "--gain {name}: there is no such source; those in {} are {}",
                 folder.display(),
                 names.join(", ")
             )));
         }
+    }
+    if let Some((_, source)) = sources.iter().find(|(_, source)| same_file(source, output)) {
+        return Err(PipelineError::WrongUse(format!(
+            "{} is an input and would be written: choose another -o",
+            source.display()
+        )));
+    }
+    if output.is_dir() {
+        return Err(FileError::IsFolder { path: output.to_path_buf() }.into());
     }
     if output.exists() && !overwrite {
         return Err(PipelineError::Request(format!(
@@ -66,12 +75,14 @@ pub fn remix(
             output.display()
         )));
     }
-    if let Some((_, source)) = sources.iter().find(|(_, source)| same_file(source, output)) {
-        return Err(PipelineError::Request(format!("{} is an input and would be written", source.display())));
-    }
     let parent = output.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let new_folders = check_output_folder(parent)?;
     let mut sum: Option<Waveform> = None;
+    let alike = |x: &Waveform| {
+        let channels = x.n_channels();
+        let plural = if channels == 1 { "" } else { "s" };
+        format!("{channels} channel{plural} of {} samples at {} Hz", x.n_samples(), x.sample_rate)
+    };
     for (name, path) in &sources {
         let mut source = audio::read(path, &ReadOptions::default())?.waveform;
         let gain = gains.iter().rev().find(|(other, _)| other == name).map_or(0.0, |(_, db)| *db);
@@ -84,14 +95,11 @@ pub fn remix(
             Some(mut sum) => {
                 if (sum.samples.dim(), sum.sample_rate) != (source.samples.dim(), source.sample_rate) {
                     return Err(PipelineError::Request(format!(
-                        "{} has {} channels, {} samples, {} Hz, the sources before it {}, {}, {}: they do not add up",
+                        "{} has {}, {} has {}: sources of one recording are alike; take out what is none of them",
+                        sources[0].1.display(),
+                        alike(&sum),
                         path.display(),
-                        source.n_channels(),
-                        source.n_samples(),
-                        source.sample_rate,
-                        sum.n_channels(),
-                        sum.n_samples(),
-                        sum.sample_rate
+                        alike(&source)
                     )));
                 }
                 sum.samples += &source.samples;

@@ -1,14 +1,15 @@
 //! One input to a folder of sources, a report and pictures.
 
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use demix_files::atomic::{check_output_folder, same_file};
+use demix_files::FileError;
+use demix_files::atomic::{NewFolders, check_output_folder, same_file};
 use demix_files::audio::{self, AudioInfo, ClipMode, ReadAudio, ReadOptions, WriteFormat, rescale_gain};
 use demix_files::report;
 use demix_signal::{Progress, Stft, Watch, Waveform};
 use ndarray::{Array2, Axis};
-use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::PipelineError;
@@ -79,12 +80,20 @@ pub struct Done {
     pub warnings: Vec<String>,
 }
 
+/// See [`Job::prepare`].
+type Prepared = (Box<dyn Separator>, &'static Method, String, AudioInfo);
+
 /// The files that a job will write.
 struct Plan {
     track: String,
     folder: PathBuf,
     options: OutputOptions,
+    /// Sound files and report.
+    outputs: Vec<PathBuf>,
 }
+
+/// The pictures of every separation; masks come beside them.
+const PICTURES: [&str; 5] = ["mixture.png", "sources.png", "waveforms.png", "cost.png", "factors.png"];
 
 impl Job {
     /// Name of the track: the (first) input's file name without its ending.
@@ -98,6 +107,31 @@ impl Job {
         self.output.folder.join(self.track())
     }
 
+    /// Every sound file and report that the job will write: two jobs must not write the same.
+    ///
+    /// # Errors
+    /// As [`Job::run`], before any work.
+    pub fn outputs(&self) -> Result<Vec<PathBuf>, PipelineError> {
+        let (separator, _, _, info) = self.prepare()?;
+        Ok(self.plan(&*separator, self.n_channels(&info))?.outputs)
+    }
+
+    fn n_channels(&self, info: &AudioInfo) -> usize {
+        if self.inputs.len() > 1 { self.inputs.len() } else { info.channels }
+    }
+
+    /// The separator, its method, why this method, and what the input is.
+    fn prepare(&self) -> Result<Prepared, PipelineError> {
+        let info = audio::info(&self.inputs[0])?;
+        let wrong = |e: SeparationError| PipelineError::WrongUse(e.to_string());
+        let (method, why) = match self.method.as_str() {
+            "auto" => Method::automatic(self.n_channels(&info)),
+            name => (Method::named(name).map_err(wrong)?, String::new()),
+        };
+        let separator = method.build(&self.request).map_err(wrong)?;
+        Ok((separator, method, why, info))
+    }
+
     /// Reads, separates, writes.
     ///
     /// Everything that can be found out before the work starts is: settings, names of outputs, whether they exist
@@ -108,15 +142,12 @@ impl Job {
     /// One line that names the file or the setting.
     pub fn run(&self, watch: &mut dyn Watch) -> Result<Done, PipelineError> {
         let path = &self.inputs[0];
-        let info = audio::info(path)?;
-        let n_channels = if self.inputs.len() > 1 { self.inputs.len() } else { info.channels };
-        let (method, why) = match self.method.as_str() {
-            "auto" => Method::automatic(n_channels),
-            name => (Method::named(name).map_err(|e| PipelineError::of(path, e))?, String::new()),
-        };
-        let separator = method.build(&self.request).map_err(|e| PipelineError::of(path, e))?;
+        let (separator, method, why, info) = self.prepare()?;
+        let n_channels = self.n_channels(&info);
         let plan = self.plan(&*separator, n_channels)?;
-        let new_folders = check_output_folder(&plan.folder)?;
+        let new_folders = plan.check_folders()?;
+        check_memory(self.expected_samples(&info), n_channels, info.sample_rate, &*separator)
+            .map_err(|e| PipelineError::of(path, e))?;
 
         let clock = Instant::now();
         let ReadAudio { waveform: mixture, info, warnings } = if self.inputs.len() > 1 {
@@ -125,7 +156,6 @@ impl Job {
             audio::read(path, &self.read)?
         };
         let read_seconds = clock.elapsed().as_secs_f64();
-        check_memory(&mixture, &*separator).map_err(|e| PipelineError::of(path, e))?;
 
         let mut writer = Writer::new(&plan, &mixture);
         let result = separator.separate_into(&mixture, watch, &mut |source| Ok(writer.take(source)?));
@@ -163,16 +193,13 @@ impl Job {
 
     /// Refuses what can be seen to fail before any work is done.
     fn plan(&self, separator: &dyn Separator, n_channels: usize) -> Result<Plan, PipelineError> {
-        let options = self.output.clone();
-        if !options.filename.contains("{stem}") {
-            return Err(PipelineError::Request(format!(
-                "--filename '{}' has no {{stem}}: all sources would have one name",
-                options.filename
-            )));
-        }
+        let mut options = self.output.clone();
+        options.format.dither_seed = separator.settings().get("seed").and_then(Value::as_u64).unwrap_or(0);
+        check_template(&options.filename)?;
         if let Some(channel) = options.reference.filter(|&m| m == 0 || m > n_channels) {
-            return Err(PipelineError::Request(format!(
-                "--reference {channel}: the input has {n_channels} channel{}, counted from 1",
+            return Err(PipelineError::WrongUse(format!(
+                "--reference {channel}: {} has {n_channels} channel{}, counted from 1; choose one that is there",
+                self.inputs[0].display(),
                 if n_channels == 1 { "" } else { "s" }
             )));
         }
@@ -182,21 +209,25 @@ impl Job {
             Some(name) if names.contains(name) => vec![name.clone(), format!("no_{name}")],
             Some(name) => {
                 let known = names.join(", ");
-                return Err(PipelineError::Request(format!("--two-stems {name}: the sources are {known}")));
+                return Err(PipelineError::WrongUse(format!(
+                    "--two-stems {name}: there is no such source; the sources are {known}"
+                )));
             }
         };
-        let plan = Plan { track: self.track(), folder: self.folder(), options };
+        let mut plan = Plan { track: self.track(), folder: self.folder(), options, outputs: Vec::new() };
         let mut outputs: Vec<PathBuf> = stems.iter().map(|stem| plan.path(stem)).collect();
         outputs.push(plan.folder.join("report.json"));
-        for (n, output) in outputs.iter().enumerate() {
-            if outputs[..n].contains(output) {
-                return Err(PipelineError::Request(format!(
-                    "two sources would be written to {}",
+        let mut seen = HashSet::new();
+        for output in &outputs {
+            if !seen.insert(output) {
+                return Err(PipelineError::WrongUse(format!(
+                    "two sources would be written to {}: give them names that differ in more than the characters \
+                     that file names cannot have",
                     output.display()
                 )));
             }
             if let Some(input) = self.inputs.iter().find(|input| same_file(input, output)) {
-                return Err(PipelineError::Request(format!(
+                return Err(PipelineError::WrongUse(format!(
                     "{} is an input and would be written: choose another folder with -o",
                     input.display()
                 )));
@@ -208,7 +239,24 @@ impl Job {
                 )));
             }
         }
+        if plan.options.plots && !plan.options.overwrite {
+            let picture = PICTURES.iter().map(|name| plan.folder.join(name)).find(|path| path.exists());
+            if let Some(picture) = picture {
+                return Err(PipelineError::Request(format!(
+                    "{} exists: add --overwrite to replace it, or choose another folder with -o",
+                    picture.display()
+                )));
+            }
+        }
+        plan.outputs = outputs;
         Ok(plan)
+    }
+
+    /// Samples per channel of the part that is asked for.
+    fn expected_samples(&self, info: &AudioInfo) -> usize {
+        let samples = |seconds: f64| (seconds * f64::from(info.sample_rate)) as u64;
+        let rest = info.n_samples.saturating_sub(self.read.start.map_or(0, samples));
+        rest.min(self.read.duration.map_or(u64::MAX, samples)).max(1) as usize
     }
 
     fn pictures(
@@ -277,7 +325,7 @@ impl Job {
             "iterations": outcome.iterations,
             "stopped": outcome.stopped,
             "cost": cost,
-            "sums_to_input": outcome.sums_to_mixture && self.output.reference.is_none(),
+            "sums_to_input": outcome.sums_to_mixture && self.output.reference.is_none() && writer.is_faithful(),
             "residual_db": writer.residual_db().map(number),
             "gain": writer.gain,
             "seconds": {
@@ -304,14 +352,68 @@ pub(crate) fn number(x: f64) -> Value {
 
 impl Plan {
     fn path(&self, stem: &str) -> PathBuf {
-        let name = self
-            .options
-            .filename
-            .replace("{track}", &self.track)
-            .replace("{stem}", &safe_name(stem))
-            .replace("{ext}", self.options.format.container.extension());
+        let extension = self.options.format.container.extension();
+        // in one pass: a track may itself be called {stem}
+        let mut name = String::new();
+        let mut rest = self.options.filename.as_str();
+        while let Some((before, placeholder, after)) = next_placeholder(rest) {
+            name.push_str(before);
+            match placeholder {
+                "{track}" => name.push_str(&self.track),
+                "{stem}" => name.push_str(&safe_name(stem)),
+                "{ext}" => name.push_str(extension),
+                other => name.push_str(other),
+            }
+            rest = after;
+        }
+        name.push_str(rest);
         self.options.folder.join(name)
     }
+
+    /// Makes the folders of all outputs and tries to write in them.
+    fn check_folders(&self) -> Result<Vec<NewFolders>, PipelineError> {
+        let folders: BTreeSet<&Path> = self.outputs.iter().filter_map(|output| output.parent()).collect();
+        // outermost first; dropped innermost first, lest a folder is not yet empty when its turn comes
+        let mut made = Vec::new();
+        for folder in folders {
+            made.insert(0, check_output_folder(folder)?);
+        }
+        if let Some(folder) = self.outputs.iter().find(|output| output.is_dir()) {
+            return Err(FileError::IsFolder { path: folder.clone() }.into());
+        }
+        Ok(made)
+    }
+}
+
+const PLACEHOLDERS: [&str; 3] = ["{track}", "{stem}", "{ext}"];
+
+/// What stands before the first `{...}`, that itself, and what follows it.
+fn next_placeholder(text: &str) -> Option<(&str, &str, &str)> {
+    let begin = text.find('{')?;
+    let end = begin + text[begin..].find('}')? + 1;
+    Some((&text[..begin], &text[begin..end], &text[end..]))
+}
+
+fn check_template(template: &str) -> Result<(), PipelineError> {
+    let mut found = Vec::new();
+    let mut rest = template;
+    while let Some((_, placeholder, after)) = next_placeholder(rest) {
+        found.push(placeholder);
+        rest = after;
+    }
+    let known = PLACEHOLDERS.join(", ");
+    if let Some(unknown) = found.iter().find(|name| !PLACEHOLDERS.contains(name)) {
+        return Err(PipelineError::WrongUse(format!(
+            "--filename '{template}': {unknown} has no meaning, there are {known}"
+        )));
+    }
+    if !found.contains(&"{stem}") {
+        return Err(PipelineError::WrongUse(format!(
+            "--filename '{template}' has no {{stem}}, so all sources would have one name: add it, as in \
+             '{{track}}/{{stem}}.{{ext}}'"
+        )));
+    }
+    Ok(())
 }
 
 /// A name that is one part of a path on every system.
@@ -341,7 +443,9 @@ struct Writer<'a> {
     written: Vec<PathBuf>,
     /// The sum of all sources so far.
     sum: Array2<f32>,
-    /// Sources that wait for a common gain, or for the others of two stems.
+    /// The sum of all sources but the one of two stems.
+    others: Option<Source>,
+    /// Sources that wait for a common gain.
     waiting: Vec<Source>,
     spectrograms: Vec<Source>,
     gain: f32,
@@ -359,6 +463,7 @@ impl<'a> Writer<'a> {
             clipped: Vec::new(),
             written: Vec::new(),
             sum: Array2::zeros(mixture.samples.dim()),
+            others: None,
             waiting: Vec::new(),
             spectrograms: Vec::new(),
             gain: 1.0,
@@ -373,12 +478,10 @@ impl<'a> Writer<'a> {
             self.spectrograms.push(source.clone());
         }
         match &self.plan.options.two_stems {
-            Some(name) if *name != source.name => {
-                match self.waiting.iter_mut().find(|s| s.name.starts_with("no_")) {
-                    Some(others) => others.image.samples += &source.image.samples,
-                    None => self.waiting.push(Source { name: format!("no_{name}"), ..source }),
-                }
-            }
+            Some(name) if *name != source.name => match &mut self.others {
+                Some(others) => others.image.samples += &source.image.samples,
+                None => self.others = Some(Source { name: format!("no_{name}"), ..source }),
+            },
             _ if self.plan.options.format.clip == ClipMode::Rescale => self.waiting.push(source),
             _ => self.write(&source)?,
         }
@@ -389,7 +492,8 @@ impl<'a> Writer<'a> {
     /// Writes what waited.
     fn finish(&mut self) -> Result<(), PipelineError> {
         let clock = Instant::now();
-        let waiting = std::mem::take(&mut self.waiting);
+        let mut waiting = std::mem::take(&mut self.waiting);
+        waiting.extend(self.others.take());
         if self.plan.options.format.clip == ClipMode::Rescale {
             self.gain = rescale_gain(waiting.iter().map(|source| &source.image));
         }
@@ -402,11 +506,6 @@ impl<'a> Writer<'a> {
 
     fn write(&mut self, source: &Source) -> Result<(), PipelineError> {
         let path = self.plan.path(&source.name);
-        if let Some(folder) = path.parent() {
-            drop(check_output_folder(folder)?);
-            std::fs::create_dir_all(folder)
-                .map_err(|e| demix_files::FileError::from_io(folder, "make this folder", e))?;
-        }
         // each source has its own dither, lest the dither of all adds up
         let dither_seed = self.plan.options.format.dither_seed.wrapping_add(self.names.len() as u64);
         let clip = match self.plan.options.format.clip {
@@ -446,6 +545,13 @@ impl<'a> Writer<'a> {
         warnings
     }
 
+    /// Whether the files hold the sources as they are, up to rounding.
+    fn is_faithful(&self) -> bool {
+        self.gain == 1.0
+            && self.plan.options.format.clip != ClipMode::Clamp
+            && self.clipped.iter().all(|&n| n == 0)
+    }
+
     /// 10 log10 of the energy of mixture less sources over that of the mixture; none for a silent mixture.
     fn residual_db(&self) -> Option<f64> {
         let energy = |x: &mut dyn Iterator<Item = f32>| x.map(|x| f64::from(x).powi(2)).sum::<f64>();
@@ -474,7 +580,12 @@ impl Drop for Writer<'_> {
 }
 
 /// Refuses a transform that does not fit into memory, before it is tried.
-fn check_memory(mixture: &Waveform, separator: &dyn Separator) -> Result<(), SeparationError> {
+fn check_memory(
+    n_samples: usize,
+    n_channels: usize,
+    sample_rate: u32,
+    separator: &dyn Separator,
+) -> Result<(), SeparationError> {
     let settings = separator.settings();
     let mut stft = demix_signal::StftSettings::default();
     for name in ["fft", "window_length", "hop", "window"] {
@@ -483,17 +594,19 @@ fn check_memory(mixture: &Waveform, separator: &dyn Separator) -> Result<(), Sep
             demix_signal::settings::Settings::set(&mut stft, name, value.trim_matches('"'))?;
         }
     }
-    let transform = Stft::<f32>::new(&stft.for_rate(mixture.sample_rate))?;
-    let frames = transform.n_frames(mixture.n_samples());
-    // complex single precision, and the factorised spectrogram in two layouts
-    let bytes = 8.0 * transform.n_bins() as f64 * frames as f64 * (mixture.n_channels() as f64 + 1.0);
+    let transform = Stft::<f32>::new(&stft.for_rate(sample_rate))?;
+    let frames = transform.n_frames(n_samples);
+    // complex single precision, and the factorised spectrogram in two layouts; the mixture, one source, their sum
+    let spectra = 8.0 * transform.n_bins() as f64 * frames as f64 * (n_channels as f64 + 1.0);
+    let bytes = spectra + 3.0 * 4.0 * n_samples as f64 * n_channels as f64;
     let Some(free) = memory_available() else { return Ok(()) };
     if bytes > free {
         let gib = |bytes: f64| bytes / f64::from(1 << 30);
         return Err(SeparationError::Request(format!(
-            "the spectrogram ({} bins x {frames} frames) needs {:.1} GiB, {:.1} GiB are free: raise hop, or \
-             separate a part with --start and --duration",
+            "its spectrogram ({} bins x {frames} frames x {n_channels} channel{}) needs {:.1} GiB of memory, {:.1} \
+             GiB are free: raise hop, or separate a part with --start and --duration",
             transform.n_bins(),
+            if n_channels == 1 { "" } else { "s" },
             gib(bytes),
             gib(free)
         )));
@@ -521,8 +634,8 @@ pub fn expand_inputs(arguments: &[PathBuf]) -> Result<Vec<PathBuf>, PipelineErro
             inputs.push(argument.clone());
             continue;
         }
-        let entries = std::fs::read_dir(argument)
-            .map_err(|e| demix_files::FileError::from_io(argument, "read this folder", e))?;
+        let entries =
+            std::fs::read_dir(argument).map_err(|e| FileError::from_io(argument, "read this folder", e))?;
         let mut found: Vec<PathBuf> = entries
             .filter_map(|entry| entry.ok().map(|entry| entry.path()))
             .filter(|path| {
@@ -548,10 +661,17 @@ pub fn expand_inputs(arguments: &[PathBuf]) -> Result<Vec<PathBuf>, PipelineErro
 /// # Errors
 /// A file that cannot be read or is not a flat TOML table.
 pub fn read_settings(path: &Path) -> Result<(Option<String>, Vec<(String, String)>), PipelineError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|e| demix_files::FileError::from_io(path, "read this file", e))?;
+    let not_settings = |why: String| {
+        let path = path.display();
+        PipelineError::Request(format!(
+            "{path}: not a settings file: {why}; write one NAME = VALUE in each line"
+        ))
+    };
+    let bytes = std::fs::read(path).map_err(|e| FileError::from_io(path, "read this file", e))?;
+    let text = String::from_utf8(bytes).map_err(|_| not_settings("it is no text".into()))?;
     let table: toml::Table = text.parse().map_err(|e: toml::de::Error| {
-        PipelineError::Request(format!("{}: not a settings file: {}", path.display(), e.message()))
+        let line = e.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
+        not_settings(format!("line {line}: {}", e.message()))
     })?;
     let mut method = None;
     let mut settings = Vec::new();
@@ -592,13 +712,4 @@ pub(crate) fn thinned_power(
         }
     }
     Ok((thin, every))
-}
-
-/// What `serde` is told of a job's end, for programs that follow events.
-#[derive(Clone, Debug, Serialize)]
-pub struct Finished {
-    /// The folder of the track.
-    pub folder: PathBuf,
-    /// The sound files.
-    pub files: Vec<PathBuf>,
 }
