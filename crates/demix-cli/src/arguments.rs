@@ -4,20 +4,26 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-/// Pulls sounds apart.
-///
-/// Hear it within a minute: `demix demo`. Separate a recording: `demix separate song.flac --sources 3 --plots`.
+/// Heading of the options that all commands have.
+const EVERYWHERE: &str = "Options of all commands";
+
+/// Pulls sounds apart: separates a recording into its sources.
 #[derive(Parser)]
 #[command(name = "demix", version, propagate_version = true, max_term_width = 100)]
+#[command(after_help = "\
+First steps:
+  demix demo                                          hear what it does, without a file
+  demix separate song.flac --sources 3 --plots        separate a recording
+  demix separate --help                               all that can be said about it")]
 pub struct Arguments {
     /// No progress and no summary, only errors.
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, help_heading = EVERYWHERE)]
     pub quiet: bool,
     /// Print events and results as JSON lines.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
     pub json: bool,
     /// Number of threads [default: all processors]; results do not depend on it.
-    #[arg(long, global = true, value_name = "N", value_parser = at_least_one)]
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "N", value_parser = thread_count)]
     pub threads: Option<usize>,
     #[command(subcommand)]
     pub command: Command,
@@ -78,7 +84,7 @@ pub struct Demo {
 #[derive(Args)]
 pub struct Separate {
     /// Audio files (WAV, FLAC, MP3, Ogg Vorbis, AAC/M4A) or folders of them.
-    #[arg(required = true)]
+    #[arg(required = true, value_name = "INPUT")]
     pub inputs: Vec<PathBuf>,
     /// Folder for the results; each input gets a folder in it.
     #[arg(long, short, default_value = "separated", value_name = "DIR")]
@@ -105,13 +111,13 @@ pub struct Separate {
     #[arg(long)]
     pub join: bool,
     /// Begin at this time.
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, allow_negative_numbers = true)]
     pub start: Option<f64>,
-    /// Take so much.
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    /// Take so much, from there.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, allow_negative_numbers = true)]
     pub duration: Option<f64>,
     /// Write only this channel of every source, counted from 1.
-    #[arg(long, value_name = "M")]
+    #[arg(long, value_name = "M", value_parser = at_least_one, allow_negative_numbers = true)]
     pub reference: Option<usize>,
     /// Seed of all random numbers [default: 0]
     #[arg(long, value_name = "N")]
@@ -144,7 +150,7 @@ pub struct Format {
     #[arg(long)]
     pub int16: bool,
     /// What to do with samples beyond full scale.
-    #[arg(long, value_enum, default_value = "none")]
+    #[arg(long, value_enum, default_value = "none", value_name = "MODE")]
     pub clip_mode: Clip,
 }
 
@@ -173,7 +179,7 @@ pub struct Methods {
 #[derive(Args)]
 pub struct Dictionary {
     /// Isolated audio of the source: files or folders.
-    #[arg(required = true)]
+    #[arg(required = true, value_name = "AUDIO")]
     pub inputs: Vec<PathBuf>,
     /// Name of the source.
     #[arg(long)]
@@ -188,10 +194,10 @@ pub struct Dictionary {
     #[arg(long, value_name = "FILE.toml")]
     pub settings: Option<PathBuf>,
     /// Begin each recording at this time.
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, allow_negative_numbers = true)]
     pub start: Option<f64>,
     /// Take so much of each recording.
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, allow_negative_numbers = true)]
     pub duration: Option<f64>,
     /// Seed of all random numbers [default: 0]
     #[arg(long, value_name = "N")]
@@ -221,7 +227,7 @@ pub struct Remix {
 #[derive(Args)]
 pub struct Info {
     /// Files of any kind that demix reads or writes.
-    #[arg(required = true)]
+    #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
 }
 
@@ -281,5 +287,17 @@ fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) | Err(_) => Err("a whole number of at least 1 was expected".into()),
         Ok(n) => Ok(n),
+    }
+}
+
+/// More threads than any machine has processors.
+const MOST_THREADS: usize = 4096;
+
+fn thread_count(text: &str) -> Result<usize, String> {
+    match at_least_one(text)? {
+        n if n > MOST_THREADS => {
+            Err(format!("at most {MOST_THREADS} are possible; leave it out to take all processors"))
+        }
+        n => Ok(n),
     }
 }

@@ -119,18 +119,23 @@ fn summary(done: &demix::pipeline::separate::Done) -> String {
         names.join(", ")
     };
     let mut text = format!(
-        "{}: {shown}\n  {} ({}); {} iterations, stopped by {}; {:.1} s",
+        "{}: {shown}\n  {} ({}); {} iterations{}; {:.1} s",
         done.folder.display(),
         report["method"].as_str().unwrap_or(""),
         report["why"].as_str().filter(|why| !why.is_empty()).unwrap_or("as asked"),
         report["iterations"],
-        report["stopped"].as_str().unwrap_or(""),
+        stopped(report["stopped"].as_str().unwrap_or("")),
         seconds.sum::<f64>(),
     );
     if let Some(residual) = report["residual_db"].as_f64().filter(|_| report["sums_to_input"] == true) {
         text += &format!("; the sources add up to the input ({residual:.0} dB)");
     }
     text
+}
+
+/// Why iterations ended, for people.
+fn stopped(reason: &str) -> &'static str {
+    if reason == "tolerance" { ", then hardly anything changed" } else { ", as many as allowed" }
 }
 
 fn request(options: &Separate) -> Result<Request> {
@@ -203,16 +208,18 @@ fn write_format(format: &Format) -> WriteFormat {
 pub fn methods(options: &Methods, reporter: &Reporter) -> Result<ExitCode> {
     if let Some(name) = &options.name {
         let method = Method::named(name).map_err(wrong_use)?;
-        let mut text = format!("{}: {}\nSource: {}\n", method.name, method.summary, method.reference);
+        let mut text = wrapped(&format!("{}: {}", method.name, method.summary), 0)
+            + &wrapped(&format!("Source: {}", method.reference), 0);
         for setting in &method.settings() {
             text += &describe(setting);
         }
         reporter.result(&text, &method_value(method));
         return Ok(ExitCode::SUCCESS);
     }
-    let text: Vec<String> = METHODS.iter().map(|m| format!("{:12} {}", m.name, m.summary)).collect();
+    let text: Vec<String> =
+        METHODS.iter().map(|m| wrapped(&format!("- {}: {}", m.name, m.summary), 0)).collect();
     let value: Value = METHODS.iter().map(method_value).collect();
-    reporter.result(&format!("{}\n\nSettings of one: demix methods NAME", text.join("\n")), &value);
+    reporter.result(&format!("{}\nSettings of one: demix methods NAME", text.join("")), &value);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -229,12 +236,29 @@ fn describe(setting: &Setting) -> String {
     let default = setting.default.to_string().replace('"', "");
     let unit = if setting.unit.is_empty() { String::new() } else { format!(" {}", setting.unit) };
     let range = setting.range.map_or_else(String::new, |(low, high)| format!(", {low} to {high}"));
-    let mut text =
-        format!("\n  {}={default}{unit}  ({}{range})\n      {}\n", setting.name, setting.kind, setting.doc);
+    let mut text = format!("\n  {}={default}{unit}  ({}{range})\n", setting.name, setting.kind);
+    text += &wrapped(&setting.doc, 6);
     for (name, meaning) in &setting.choices {
-        text += &format!("      {name}: {meaning}\n");
+        text += &wrapped(&format!("- {name}: {meaning}"), 6);
     }
     text
+}
+
+/// Lines of at most 100 characters; those after a dash stand below what follows it.
+fn wrapped(text: &str, indent: usize) -> String {
+    let hang = indent + if text.starts_with("- ") { 2 } else { 0 };
+    let mut lines = vec![" ".repeat(indent)];
+    for word in text.split_whitespace() {
+        let line = &lines[lines.len() - 1];
+        let is_new = line.trim().is_empty();
+        if !is_new && line.chars().count() + 1 + word.chars().count() > 100 {
+            lines.push(" ".repeat(hang));
+        } else if !is_new {
+            lines.last_mut().map(|line| line.push(' ')).unwrap_or_default();
+        }
+        lines.last_mut().map(|line| line.push_str(word)).unwrap_or_default();
+    }
+    lines.join("\n") + "\n"
 }
 
 fn setting_value(setting: &Setting) -> Value {
@@ -274,7 +298,7 @@ pub fn dictionary(options: &Dictionary, reporter: &Reporter) -> Result<ExitCode>
     };
     let dictionary = &learned.dictionary;
     let text = format!(
-        "{}: '{}', {} components of {} bins at {} Hz from {:.1} s of audio ({} iterations, stopped by {})",
+        "{}: '{}', {} components of {} bins at {} Hz from {:.1} s of audio ({} iterations{})",
         options.output.display(),
         dictionary.name,
         dictionary.components.ncols(),
@@ -282,7 +306,7 @@ pub fn dictionary(options: &Dictionary, reporter: &Reporter) -> Result<ExitCode>
         dictionary.sample_rate,
         learned.seconds,
         learned.cost.len().saturating_sub(1),
-        learned.stopped.name(),
+        stopped(learned.stopped.name()),
     );
     reporter.say(&text);
     reporter.event(&json!({ "event": "done", "file": shown(&options.output), "name": dictionary.name,

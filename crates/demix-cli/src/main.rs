@@ -6,16 +6,27 @@ mod progress;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser as _};
 
 use arguments::{Arguments, Command};
 use progress::Reporter;
 
-/// Exit codes: 0 success, 1 failure, 2 wrong use (clap's), 130 after Ctrl-C.
+/// Exit codes: 0 success, 1 failure, and these.
+const WRONG_USE: u8 = 2;
+/// After Ctrl-C, as shells have it.
 const INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(asked) if !asked.use_stderr() => asked.exit(),
+        Err(wrong) if wrong.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => wrong.exit(),
+        Err(wrong) => {
+            progress::print_error("error", &in_one_line(&wrong));
+            return ExitCode::from(WRONG_USE);
+        }
+    };
     progress::stop_on_interrupt();
     if let Some(threads) = arguments.threads {
         // the pool is built once, here, so this cannot fail
@@ -37,10 +48,47 @@ fn main() -> ExitCode {
         return ExitCode::from(INTERRUPTED);
     }
     match result {
-        Ok(code) => code,
         Err(error) => {
             reporter.error(&format!("{error:#}"));
-            ExitCode::from(if error.is::<commands::WrongUse>() { 2 } else { 1 })
+            if commands::is_wrong_use(&error) { ExitCode::from(WRONG_USE) } else { ExitCode::FAILURE }
+        }
+        Ok(_) if progress::unprinted().is_some() => {
+            let reason = progress::unprinted().unwrap_or_default();
+            progress::print_error(
+                "error",
+                &format!("the output could not be printed: {reason}; check where it goes"),
+            );
+            ExitCode::FAILURE
+        }
+        Ok(code) => code,
+    }
+}
+
+/// What is wrong with the arguments, without the usage that follows it.
+fn in_one_line(wrong: &clap::Error) -> String {
+    let text = wrong.render().to_string();
+    let mut parts: Vec<String> = Vec::new();
+    let mut listing = false;
+    for line in text.lines().map(str::trim) {
+        if line.starts_with("Usage:") || line.starts_with("For more information") {
+            break;
+        }
+        let line = line.strip_prefix("error: ").unwrap_or(line);
+        let line = line.strip_prefix("tip: ").unwrap_or(line);
+        match parts.last_mut() {
+            _ if line.is_empty() => {}
+            // required arguments stand in lines of their own
+            Some(last) if last.ends_with(':') => {
+                *last += &format!(" {line}");
+                listing = true;
+            }
+            Some(last) if listing && line.starts_with(['-', '<']) => *last += &format!(", {line}"),
+            _ => parts.push(line.into()),
         }
     }
+    let is_command =
+        |word: &String| Arguments::command().get_subcommands().any(|command| command.get_name() == word);
+    let command = std::env::args_os().skip(1).filter_map(|word| word.into_string().ok()).find(is_command);
+    let help = command.map_or_else(|| "demix --help".into(), |name| format!("demix {name} --help"));
+    format!("{}; see '{help}'", parts.join("; "))
 }

@@ -1,6 +1,7 @@
 //! Progress for people (a bar on a terminal) and for programs (JSON lines); Ctrl-C.
 
 use std::io::{IsTerminal as _, Write as _};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -60,7 +61,7 @@ impl Reporter {
         if self.json {
             print(&json!({ "event": "warning", "text": text }).to_string());
         } else if !self.quiet {
-            eprintln!("warning: {text}");
+            print_error("warning", text);
         }
     }
 
@@ -68,7 +69,7 @@ impl Reporter {
         if self.json {
             print(&json!({ "event": "error", "text": text }).to_string());
         }
-        eprintln!("error: {text}");
+        print_error("error", text);
     }
 
     /// Follows one piece of work.
@@ -93,9 +94,31 @@ impl Reporter {
     }
 }
 
-/// Prints a line; a closed pipe (`demix ... | head`) is no reason to complain.
-fn print(text: &str) {
-    let _ = writeln!(std::io::stdout(), "{text}");
+/// Why standard output took no more, where that matters.
+static UNPRINTED: OnceLock<String> = OnceLock::new();
+
+/// Prints a line; a closed pipe (`demix ... | head`) is no reason to complain, a full disk is: see [`unprinted`].
+pub fn print(text: &str) {
+    if let Err(error) = writeln!(std::io::stdout(), "{text}") {
+        if error.kind() != std::io::ErrorKind::BrokenPipe {
+            let _ = UNPRINTED.set(error.to_string());
+        }
+    }
+}
+
+/// Why some of the output is lost, if it is.
+pub fn unprinted() -> Option<&'static str> {
+    UNPRINTED.get().map(String::as_str)
+}
+
+/// One line on standard error, whatever characters names of files are made of.
+pub fn print_error(kind: &str, text: &str) {
+    let mut line = String::new();
+    for c in text.chars() {
+        if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
+    }
+    // where standard error is closed, nobody can be told
+    let _ = writeln!(std::io::stderr(), "{kind}: {line}");
 }
 
 /// The watch of one piece of work.

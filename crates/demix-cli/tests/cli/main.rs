@@ -1,0 +1,12 @@
+//! The built program, run as a user runs it, on sounds made here.
+
+#![allow(clippy::unwrap_used)] // a test may: its panic is the report
+
+mod bad_input;
+mod dictionaries;
+mod events;
+mod interrupt;
+mod lab;
+mod remix_evaluate_info;
+mod separate;
+mod texts;
