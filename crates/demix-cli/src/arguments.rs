@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::evaluate::Evaluate;
+
 /// Heading of the options that all commands have.
 const EVERYWHERE: &str = "Options of all commands";
 
@@ -60,7 +62,7 @@ Examples:
     #[command(after_help = "\
 Example:
   demix evaluate --reference bass.wav drums.wav --estimate out/source-1.wav out/source-2.wav --mixture mix.wav")]
-    Evaluate(Evaluate),
+    Evaluate(Box<Evaluate>),
     /// Print completions for a shell.
     #[command(
         after_help = "Example:\n  demix completions bash > ~/.local/share/bash-completion/completions/demix"
@@ -232,25 +234,6 @@ pub struct Info {
 }
 
 #[derive(Args)]
-pub struct Evaluate {
-    /// The true sources.
-    #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
-    pub reference: Vec<PathBuf>,
-    /// The separated sources, in any order.
-    #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
-    pub estimate: Vec<PathBuf>,
-    /// The mixture: prints improvements, too.
-    #[arg(long, value_name = "FILE")]
-    pub mixture: Option<PathBuf>,
-    /// Metrics, separated by commas: si-sdr, snr [default: all]
-    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
-    pub metrics: Vec<String>,
-    /// Compare estimate n with reference n instead of finding the best order.
-    #[arg(long)]
-    pub keep_order: bool,
-}
-
-#[derive(Args)]
 pub struct Completions {
     /// The shell.
     #[arg(value_enum)]
@@ -276,14 +259,14 @@ fn gain(text: &str) -> Result<(String, f64), String> {
     }
 }
 
-fn seconds(text: &str) -> Result<f64, String> {
+pub fn seconds(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(x) if x.is_finite() && x >= 0.0 => Ok(x),
         _ => Err("a number of seconds, 0 or more, was expected".into()),
     }
 }
 
-fn at_least_one(text: &str) -> Result<usize, String> {
+pub fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) | Err(_) => Err("a whole number of at least 1 was expected".into()),
         Ok(n) => Ok(n),

@@ -11,16 +11,14 @@ use demix::files::atomic::same_file;
 use demix::files::audio::{self, ClipMode, ReadOptions, SampleKind, WriteFormat};
 use demix::files::dictionary_file::DictionaryFile;
 use demix::pipeline::demo::demo as make_demo;
-use demix::pipeline::evaluate::Evaluation;
 use demix::pipeline::separate::{Job, OutputOptions, expand_inputs, read_settings};
-use demix::pipeline::{PipelineError, evaluate as scores, info as facts, learn, remix as mix};
+use demix::pipeline::{PipelineError, info as facts, learn, remix as mix};
 use demix::signal::settings::Setting;
 use demix::{Dictionary as Learned, METHODS, Method, Request};
 use serde_json::{Value, json};
 
 use crate::arguments::{
-    Arguments, Clip, Completions, Container, Demo, Dictionary, Evaluate, Format, Info, Methods, Remix,
-    Separate,
+    Arguments, Clip, Completions, Container, Demo, Dictionary, Format, Info, Methods, Remix, Separate,
 };
 use crate::progress::{Reporter, interrupted, print};
 
@@ -367,51 +365,6 @@ fn plain(value: &Value) -> String {
     }
 }
 
-pub fn evaluate(options: &Evaluate, reporter: &Reporter) -> Result<ExitCode> {
-    let value = scores::evaluate(&Evaluation {
-        references: options.reference.clone(),
-        estimates: options.estimate.clone(),
-        mixture: options.mixture.clone(),
-        metrics: options.metrics.clone(),
-        keep_order: options.keep_order,
-    })?;
-    reporter.result(&score_table(&options.reference, &options.estimate, &value), &value);
-    Ok(ExitCode::SUCCESS)
-}
-
-/// A table with a row for each reference.
-fn score_table(references: &[PathBuf], estimates: &[PathBuf], value: &Value) -> String {
-    let mut text = String::new();
-    for (metric, columns) in value["metrics"].as_object().into_iter().flatten() {
-        let names: Vec<&String> = columns
-            .as_object()
-            .into_iter()
-            .flatten()
-            .map(|(k, _)| k)
-            .filter(|k| *k != "permutation")
-            .collect();
-        let label = shown;
-        let width = references.iter().map(|r| label(r).chars().count()).max().unwrap_or(0).max(9);
-        text += &format!("{metric} (dB)\n  {:width$}", "reference");
-        names.iter().for_each(|name| text += &format!("  {name:>15}"));
-        text += "  estimate\n";
-        for (n, reference) in references.iter().enumerate() {
-            text += &format!("  {:width$}", label(reference));
-            for name in &names {
-                let cell = match &columns[name.as_str()][n] {
-                    Value::Number(x) => format!("{:.2}", x.as_f64().unwrap_or(f64::NAN)),
-                    Value::Null => "undefined".into(),
-                    other => plain(other),
-                };
-                text += &format!("  {cell:>15}");
-            }
-            let estimate = columns["permutation"][n].as_u64().and_then(|e| estimates.get(e as usize));
-            text += &format!("  {}\n", estimate.map_or_else(String::new, |e| label(e)));
-        }
-    }
-    text
-}
-
 pub fn demo(options: &Demo, reporter: &Reporter) -> Result<ExitCode> {
     let settings = DemoSettings { seed: options.seed, ..DemoSettings::default() };
     let result = {
@@ -438,7 +391,7 @@ pub fn demo(options: &Demo, reporter: &Reporter) -> Result<ExitCode> {
             "si_sdr": row.si_sdr, "improvement": row.improvement })
         })
         .collect();
-    let value = json!({ "event": "done", "page": page, "scores": scores,
+    let value = json!({ "event": "done", "page": shown(&page), "scores": scores,
         "ranking_holds": result.ranking.holds, "ranking": result.ranking.sentence });
     reporter.result(&text, &value);
     Ok(ExitCode::SUCCESS)

@@ -2,6 +2,7 @@
 
 mod arguments;
 mod commands;
+mod evaluate;
 mod progress;
 
 use std::process::ExitCode;
@@ -40,7 +41,7 @@ fn main() -> ExitCode {
         Command::Dictionary(options) => commands::dictionary(&options, &reporter),
         Command::Remix(options) => commands::remix(&options, &reporter),
         Command::Info(options) => commands::info(&options, &reporter),
-        Command::Evaluate(options) => commands::evaluate(&options, &reporter),
+        Command::Evaluate(options) => evaluate::evaluate(&options, &reporter),
         Command::Completions(options) => commands::completions(&options),
     };
     if progress::interrupted() {
