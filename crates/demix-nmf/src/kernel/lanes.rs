@@ -49,7 +49,7 @@ pub(super) trait Lanes: Copy {
 /// ln(1 + f) = f - f^2/2 + f^3 P(f), |error| < 2e-8 on -1/4 <= f <= 1/2: a least-squares fit at Chebyshev
 /// points. The form keeps relative accuracy where the argument is near one, where a good fit has it.
 const LN_P: [f32; 7] =
-    [0.33333561, -0.24996503, 0.19978735, -0.16779371, 0.14932668, -0.12233668, 0.05666398];
+    [0.3333356, -0.24996503, 0.19978735, -0.1677937, 0.14932668, -0.12233668, 0.05666398];
 /// The bits of 0.75: x = m 2^e with m in 0.75..1.5.
 const THREE_QUARTERS: i32 = 0x3f40_0000;
 /// ln 2 in two parts: the first has few digits, so that its product with an exponent is exact.
