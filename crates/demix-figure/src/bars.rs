@@ -180,7 +180,7 @@ fn draw_error_bar(canvas: &mut Canvas, x: f32, bottom: f32, top: f32, bar: f32) 
 }
 
 /// How the names of the groups are written below them.
-struct GroupNames {
+pub(crate) struct GroupNames {
     texts: Vec<String>,
     size: f32,
     upwards: bool,
@@ -191,7 +191,7 @@ impl GroupNames {
     const LENGTH: f32 = 280.0;
 
     /// Side by side where that keeps most of each name, or else upwards.
-    fn new(groups: &[&str], width: f32) -> Self {
+    pub fn new(groups: &[&str], width: f32) -> Self {
         let longest = groups.iter().map(|name| text_width(name, LABEL)).fold(0.0, f32::max);
         let upwards = longest > width - GAP && width < 160.0;
         let size = if upwards && width < LABEL + 4.0 { SMALL } else { LABEL };
@@ -200,12 +200,12 @@ impl GroupNames {
         Self { texts: groups.iter().map(text).collect(), size, upwards }
     }
 
-    fn height(&self) -> f32 {
+    pub fn height(&self) -> f32 {
         let lengths = self.texts.iter().map(|text| text_width(text, self.size));
         if self.upwards { lengths.fold(0.0, f32::max) } else { self.size }
     }
 
-    fn draw(&self, canvas: &mut Canvas, area: Area) {
+    pub fn draw(&self, canvas: &mut Canvas, area: Area) {
         let width = area.width / self.texts.len() as f32;
         let top = area.bottom() + GAP + 4.0;
         for (i, text) in self.texts.iter().enumerate() {

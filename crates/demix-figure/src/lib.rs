@@ -12,11 +12,13 @@
 //! | [`cost_curve`], [`cost_curves`] | cost over iterations |
 //! | [`waveforms`] | samples over time, one panel per signal |
 //! | [`bars`] | scores by source and method |
+//! | [`boxes`] | how they are spread over many tracks |
 
 #![forbid(unsafe_code)]
 
 mod axis;
 mod bars;
+mod boxes;
 mod canvas;
 mod curves;
 mod factors;
@@ -28,6 +30,7 @@ mod waveforms;
 
 pub use axis::FrequencyAxis;
 pub use bars::{BarPlot, BarSeries, bars};
+pub use boxes::{BoxPlot, BoxSeries, boxes};
 pub use canvas::{Label, Picture};
 pub use curves::{cost_curve, cost_curves};
 pub use factors::{FactorPlot, Factors, Quantity, activations, dictionary, factors};

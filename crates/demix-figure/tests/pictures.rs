@@ -2,9 +2,9 @@
 //! texts lie inside.
 
 use demix_figure::{
-    BarPlot, BarSeries, FactorPlot, Factors, FrequencyAxis, Label, Picture, Quantity, SpectrogramPlot,
-    StftGrid, activations, bars, cost_curve, cost_curves, dictionary, factors, mask, spectrogram,
-    spectrogram_grid, waveforms,
+    BarPlot, BarSeries, BoxPlot, BoxSeries, FactorPlot, Factors, FrequencyAxis, Label, Picture, Quantity,
+    SpectrogramPlot, StftGrid, activations, bars, boxes, cost_curve, cost_curves, dictionary, factors, mask,
+    spectrogram, spectrogram_grid, waveforms,
 };
 use demix_signal::Waveform;
 use ndarray::{Array2, ShapeBuilder};
@@ -253,3 +253,30 @@ fn a_png_decodes_to_the_pixels() {
 }
 
 const NO_BARS: BarPlot = BarPlot { title: "", y_title: "", groups: &[], series: &[] };
+
+#[test]
+fn boxes_of_any_number_and_value() {
+    let names: Vec<String> =
+        (0..60).map(|i| if i % 7 == 3 { LONG.into() } else { format!("s{i}") }).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    for scale in [1e-9, 1.0, 40.0, 1e12, 1e300] {
+        for (n_groups, n_series) in [(1, 1), (4, 3), (1, 60), (60, 2)] {
+            for n_values in [0, 1, 5, 40] {
+                let value = |g: usize, i: usize| match (g + i) % 11 {
+                    5 => f64::NAN,
+                    6 => f64::INFINITY,
+                    k => scale * (k as f64 - 3.0) * (1.0 + (i % 5) as f64),
+                };
+                let values: Vec<Vec<f64>> =
+                    (0..n_groups).map(|g| (0..n_values).map(|i| value(g, i)).collect()).collect();
+                let series: Vec<BoxSeries> =
+                    names[..n_series].iter().map(|name| BoxSeries { name, values: &values }).collect();
+                let groups = &names[..n_groups];
+                check(&boxes(&BoxPlot { title: LONG, y_title: "SDR (dB)", groups, series: &series }));
+            }
+        }
+    }
+    let missing = [BoxSeries { name: "a", values: &[vec![1.0]] }];
+    let picture = boxes(&BoxPlot { title: "", y_title: "", groups: &["x", "y"], series: &missing });
+    assert!(has(&picture, "n/a"));
+}
