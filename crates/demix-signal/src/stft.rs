@@ -32,7 +32,8 @@ crate::settings! {
     /// Settings of the short-time Fourier transform.
     pub struct StftSettings {
         /// Length of the transform. Longer tells close pitches apart, shorter follows attacks; auto: the
-        /// power of two nearest to 93 ms (4096 at 44.1 kHz), or the next one above `window_length`.
+        /// power of two nearest to 93 ms (4096 at 44.1 kHz; dictionaries: twice that), or the next one above
+        /// `window_length`.
         pub fft: Option<usize> = None, unit "samples", range 2.0 ..= 1048576.0;
         /// Length of the window, at most `fft` (the rest is zeros); auto: `fft`.
         pub window_length: Option<usize> = None, unit "samples", range 1.0 ..= 1048576.0;
