@@ -223,8 +223,11 @@ impl Separator for NmfSeparator {
         let settings = self.settings.stft.for_rate(mixture.sample_rate);
         let stft = transform(&settings, self.settings.nmf.simd)?;
         let mut warnings: Vec<String> = stft.warning().into_iter().collect();
+        let transformed = |done| Progress { stage: "stft", done, total: 1, cost: None };
+        watch.progress(transformed(0))?;
         let x = stft.forward(mixture)?;
         let v = x.mean_magnitude(sound.spectrum_exponent);
+        watch.progress(transformed(1))?;
         seconds.stft = clock.elapsed().as_secs_f64();
 
         let clock = Instant::now();
@@ -237,7 +240,6 @@ impl Separator for NmfSeparator {
         seconds.separate = clock.elapsed().as_secs_f64();
         self.explain(mixture, &found, &mut warnings);
 
-        let clock = Instant::now();
         let n_sources = self.n_sources();
         let factors = Factors {
             factorization: found,
@@ -248,7 +250,10 @@ impl Separator for NmfSeparator {
         let synthesizer =
             Synthesizer { stft: &stft, x: &x, factors: &factors, synthesis: sound.synthesis, n_sources };
         for (source, name) in self.source_names().into_iter().enumerate() {
+            let clock = Instant::now();
             let image = synthesizer.image(source, mixture);
+            // without the sink, whose time is its own
+            seconds.synthesis += clock.elapsed().as_secs_f64();
             sink(Source { name, image }).map_err(SeparationError::Sink)?;
             watch.progress(Progress {
                 stage: "synthesis",
@@ -257,7 +262,6 @@ impl Separator for NmfSeparator {
                 cost: None,
             })?;
         }
-        seconds.synthesis = clock.elapsed().as_secs_f64();
         Ok(Outcome {
             cost: factors.factorization.cost.clone(),
             iterations: factors.factorization.iterations,
