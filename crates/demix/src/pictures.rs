@@ -11,7 +11,7 @@ use crate::pipeline::separate::thinned_power;
 use crate::separation::{Factors, Outcome, SeparationError, Source};
 
 /// Sources that are drawn beside each other; more would be too small to read.
-const MOST_SOURCES: usize = 12;
+pub(crate) const MOST_SOURCES: usize = 12;
 /// Columns of a mask that are drawn.
 const MOST_FRAMES: usize = 4000;
 

@@ -149,6 +149,8 @@ impl Job {
         check_memory(self.expected_samples(&info), n_channels, info.sample_rate, &*separator)
             .map_err(|e| PipelineError::of(path, e))?;
 
+        let reading = |done| Progress { stage: "read", done, total: self.inputs.len(), cost: None };
+        watch.progress(reading(0)).map_err(|e| PipelineError::of(path, e.into()))?;
         let clock = Instant::now();
         let ReadAudio { waveform: mixture, info, warnings } = if self.inputs.len() > 1 {
             audio::join(&self.inputs, &self.read)?
@@ -156,9 +158,10 @@ impl Job {
             audio::read(path, &self.read)?
         };
         let read_seconds = clock.elapsed().as_secs_f64();
+        watch.progress(reading(self.inputs.len())).map_err(|e| PipelineError::of(path, e.into()))?;
 
         let mut writer = Writer::new(&plan, &mixture);
-        let result = separator.separate_into(&mixture, watch, &mut |source| Ok(writer.take(source)?));
+        let result = separator.separate_into(&mixture, watch, &mut |source| writer.take(source));
         let finished = result.map_err(|e| match e {
             // an error of ours that went through the method comes out as it was
             SeparationError::Sink(inner) => match inner.downcast::<PipelineError>() {
@@ -268,13 +271,13 @@ impl Job {
     ) -> Result<Vec<(String, Vec<u8>)>, PipelineError> {
         let of = |e| PipelineError::of(&self.inputs[0], e);
         let stft = Stft::<f32>::new(&outcome.stft).map_err(|e| of(e.into()))?;
-        let total = writer.spectrograms.len();
+        let total = 1;
         let step = |done| Progress { stage: "pictures", done, total, cost: None };
         watch.progress(step(0)).map_err(|e| of(e.into()))?;
         let drawn =
             pictures::of_separation(mixture, &stft, outcome, &writer.spectrograms, &writer.envelopes());
         watch.progress(step(total)).map_err(|e| of(e.into()))?;
-        drawn.map_err(|e| of(e.into()))
+        drawn.map_err(of)
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -475,7 +478,11 @@ impl<'a> Writer<'a> {
         let clock = Instant::now();
         self.sum += &source.image.samples;
         if self.plan.options.plots {
-            self.spectrograms.push(source.clone());
+            // pictures take the names of all, but show the sound of some: the memory for the others is saved
+            let shown = self.spectrograms.len() < pictures::MOST_SOURCES;
+            let nothing = || Waveform::mono(Vec::new(), source.image.sample_rate);
+            let image = if shown { source.image.clone() } else { nothing() };
+            self.spectrograms.push(Source { name: source.name.clone(), image });
         }
         match &self.plan.options.two_stems {
             Some(name) if *name != source.name => match &mut self.others {
@@ -656,11 +663,14 @@ pub fn expand_inputs(arguments: &[PathBuf]) -> Result<Vec<PathBuf>, PipelineErro
     Ok(inputs)
 }
 
+/// Settings by name, as [`Request`] takes them.
+pub type SettingList = Vec<(String, String)>;
+
 /// A settings file: `method` and settings by name, in TOML.
 ///
 /// # Errors
 /// A file that cannot be read or is not a flat TOML table.
-pub fn read_settings(path: &Path) -> Result<(Option<String>, Vec<(String, String)>), PipelineError> {
+pub fn read_settings(path: &Path) -> Result<(Option<String>, SettingList), PipelineError> {
     let not_settings = |why: String| {
         let path = path.display();
         PipelineError::Request(format!(
