@@ -78,9 +78,8 @@ impl Reporter {
         let bar = if visible { ProgressBar::new(0) } else { ProgressBar::hidden() };
         if visible {
             bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
-            let style = ProgressStyle::with_template("{prefix} {msg:12} [{bar:30}] {pos}/{len}, {eta} left");
-            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
-            bar.set_prefix(name.to_string());
+            bar.set_style(style_of(1));
+            bar.set_prefix(one_line(name));
         }
         Follower {
             reporter: self,
@@ -94,15 +93,23 @@ impl Reporter {
     }
 }
 
+/// A bar for many steps, words for one.
+fn style_of(n_steps: usize) -> ProgressStyle {
+    let template =
+        if n_steps > 1 { "{prefix} {msg:12} [{bar:30}] {pos}/{len}, {eta} left" } else { "{prefix} {msg}" };
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    style.progress_chars("=> ")
+}
+
 /// Why standard output took no more, where that matters.
 static UNPRINTED: OnceLock<String> = OnceLock::new();
 
 /// Prints a line; a closed pipe (`demix ... | head`) is no reason to complain, a full disk is: see [`unprinted`].
 pub fn print(text: &str) {
-    if let Err(error) = writeln!(std::io::stdout(), "{text}") {
-        if error.kind() != std::io::ErrorKind::BrokenPipe {
-            let _ = UNPRINTED.set(error.to_string());
-        }
+    if let Err(error) = writeln!(std::io::stdout(), "{text}")
+        && error.kind() != std::io::ErrorKind::BrokenPipe
+    {
+        let _ = UNPRINTED.set(error.to_string());
     }
 }
 
@@ -113,12 +120,17 @@ pub fn unprinted() -> Option<&'static str> {
 
 /// One line on standard error, whatever characters names of files are made of.
 pub fn print_error(kind: &str, text: &str) {
-    let mut line = String::new();
+    // where standard error is closed, nobody can be told
+    let _ = writeln!(std::io::stderr(), "{kind}: {}", one_line(text));
+}
+
+/// `text` with control characters escaped.
+fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
     for c in text.chars() {
         if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
     }
-    // where standard error is closed, nobody can be told
-    let _ = writeln!(std::io::stderr(), "{kind}: {line}");
+    line
 }
 
 /// The watch of one piece of work.
@@ -147,6 +159,8 @@ impl Watch for Follower<'_> {
             self.told = None;
             self.bar.reset();
             self.bar.set_message(progress.stage);
+            self.bar.set_style(style_of(progress.total));
+            self.bar.tick();
         }
         self.bar.set_length(progress.total as u64);
         self.bar.set_position(progress.done as u64);

@@ -32,6 +32,7 @@ fn json_tells_every_stage_with_time_and_cost() {
         assert!(event.get("cost").is_some(), "{event}");
     }
     let stage = |name: &str| progress.iter().filter(|event| event["stage"] == name).count();
+    assert!(stage("read") >= 1 && stage("stft") >= 1);
     assert!(stage("factorise") >= 1 && stage("synthesis") >= 1 && stage("pictures") >= 1, "{progress:?}");
     let last = progress.iter().rfind(|event| event["stage"] == "factorise").unwrap();
     assert_eq!((&last["iteration"], &last["total"]), (&30.into(), &30.into()));
