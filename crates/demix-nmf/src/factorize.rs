@@ -5,7 +5,7 @@ use demix_signal::{Cancelled, Progress, Watch};
 use ndarray::{Array2, ArrayView2, Zip, s};
 
 use crate::init;
-use crate::kernel::{HalfStep, Outcome, Panels, Rule};
+use crate::kernel::{HalfStep, Outcome, Panels, Rule, Workspace, sum};
 use crate::{Acceleration, Divergence, Exponent, Init, NmfSettings, Order, Scalar};
 
 /// Why a factorisation ended.
@@ -106,7 +106,9 @@ pub enum NmfError {
         frames: usize,
     },
     /// Sources that no component could stand for.
-    #[error("{sources} sources need at least {sources} components in all, there are {components}: raise components")]
+    #[error(
+        "{sources} sources need at least {sources} components in all, there are {components}: raise components"
+    )]
     TooFewComponents {
         /// K in all.
         components: usize,
@@ -147,8 +149,8 @@ pub struct Nmf {
     settings: NmfSettings,
 }
 
-/// Share of the exponent that an over-relaxed step adds: found best of 1.0..1.9 on recorded music.
-const OVER_RELAXATION: f64 = 0.5;
+/// Steps without acceleration after a rise, at the most: fewer when the cost is below its lowest value again.
+const CAREFUL_STEPS: usize = 10;
 /// Sweeps of hierarchical least squares per half-step: cheap beside forming W^T V.
 const SWEEPS: usize = 3;
 /// Automatic floor for magnitudes: -120 dB.
@@ -307,8 +309,8 @@ impl Nmf {
                     stopped = Stopped::Tolerance;
                     break;
                 }
-                state.adapt(decrease);
             }
+            state.adapt(now);
             cost.push(now);
             state.commit(state.first_factor(), first);
             if let Some(second) = state.second_factor() {
@@ -365,8 +367,8 @@ impl<T: Scalar> Target<T> {
         }
         check_entries(v)?;
         let divergence = Divergence::new(settings.beta);
-        let mean = sum(v) / v.len() as f64;
-        let largest = v.iter().fold(0.0f64, |m, x| m.max(x.to_double()));
+        let mean = v.outer_iter().map(sum).sum::<f64>() / v.len() as f64;
+        let largest = v.iter().fold(T::ZERO, |m, &x| if x > m { x } else { m }).to_double();
         // numbers so small that their scale cannot be inverted are silence
         let silent = !(T::of(1.0 / mean).is_finite() && mean > 0.0);
         let (scale, floor) = if silent {
@@ -388,10 +390,17 @@ impl<T: Scalar> Target<T> {
     }
 }
 
-/// One factor, (components, bins or frames), now and before its last update.
+/// One factor, (components, bins or frames), now and before its last update, and the buffers of its half-step.
 struct Factor<T> {
     now: Array2<T>,
     before: Option<Array2<T>>,
+    work: Workspace<T>,
+}
+
+impl<T: Scalar> Factor<T> {
+    fn new(now: Array2<T>) -> Self {
+        Self { now, before: None, work: Workspace::default() }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -415,8 +424,10 @@ struct State<'a, T> {
     extrapolation: f64,
     /// What is added to the exponent, as a share of it.
     over_relaxation: f64,
-    /// The next iteration takes the plain step, which is sure to descend.
-    careful: bool,
+    /// So many iterations yet take the plain step, which is sure to descend.
+    careful: usize,
+    /// The lowest cost so far.
+    lowest: f64,
 }
 
 impl<'a, T: Scalar> State<'a, T> {
@@ -427,13 +438,14 @@ impl<'a, T: Scalar> State<'a, T> {
             target,
             settings,
             divergence: Divergence::new(settings.beta),
-            dictionary: Factor { now: dictionary, before: None },
-            activations: Factor { now: activations, before: None },
+            dictionary: Factor::new(dictionary),
+            activations: Factor::new(activations),
             held: start.held,
             momentum: 1.0,
             extrapolation: 0.0,
-            over_relaxation: OVER_RELAXATION,
-            careful: false,
+            over_relaxation: over_relaxation(settings.beta),
+            careful: 0,
+            lowest: f64::INFINITY,
         }
     }
 
@@ -457,7 +469,7 @@ impl<'a, T: Scalar> State<'a, T> {
     }
 
     fn accelerated(&self) -> bool {
-        self.settings.acceleration == Acceleration::Extrapolated && !self.careful
+        self.settings.acceleration == Acceleration::Extrapolated && self.careful == 0
     }
 
     fn rule(&self) -> Rule {
@@ -465,18 +477,24 @@ impl<'a, T: Scalar> State<'a, T> {
             Exponent::Mm => self.divergence.mm_exponent(),
             Exponent::Heuristic => 1.0,
         };
-        match (self.accelerated(), self.divergence) {
-            (true, Divergence::Euclidean) => Rule::Hierarchical { sweeps: SWEEPS },
-            (true, _) => Rule::Multiplicative { exponent: exponent * (1.0 + self.over_relaxation) },
-            (false, _) => Rule::Multiplicative { exponent },
+        match (self.settings.acceleration, self.divergence) {
+            // never raises the cost, and needs no plain step to fall back on
+            (Acceleration::Extrapolated, Divergence::Euclidean) => Rule::Hierarchical { sweeps: SWEEPS },
+            (Acceleration::Extrapolated, _) if self.careful == 0 => {
+                let relaxed = exponent * (1.0 + self.over_relaxation);
+                // exponents of eighths cost no powers
+                Rule::Multiplicative { exponent: ((8.0 * relaxed).round() / 8.0).max(exponent) }
+            }
+            _ => Rule::Multiplicative { exponent },
         }
     }
 
-    fn half_step(&self, which: Which, sum_divergence: bool) -> Outcome<T> {
+    fn half_step(&mut self, which: Which, sum_divergence: bool) -> Outcome<T> {
         self.step(which, sum_divergence, self.rule())
     }
 
-    fn step(&self, which: Which, sum_divergence: bool, rule: Rule) -> Outcome<T> {
+    fn step(&mut self, which: Which, sum_divergence: bool, rule: Rule) -> Outcome<T> {
+        let mut work = std::mem::take(&mut self.factor(which).work);
         let n_components = self.dictionary.now.nrows();
         let (target, left, factor, update) = match which {
             Which::Activations => {
@@ -487,7 +505,7 @@ impl<'a, T: Scalar> State<'a, T> {
             }
         };
         let extrapolated = if rule == Rule::Hold { None } else { self.extrapolate(factor) };
-        HalfStep {
+        let outcome = HalfStep {
             target,
             left: &left.now,
             right: extrapolated.as_ref().unwrap_or(&factor.now),
@@ -498,49 +516,71 @@ impl<'a, T: Scalar> State<'a, T> {
             sum_divergence,
             simd: self.settings.simd,
         }
-        .run()
+        .run(&mut work);
+        self.factor(which).work = work;
+        outcome
     }
 
-    /// H + alpha max(H - H_before, 0) (Hien, Leplat and Gillis 2025): growing entries are pushed on, and none
-    /// comes nearer to zero, where a multiplicative update would hold it.
+    /// H moved on along its last change. Growing entries go on as they grew (Hien, Leplat and Gillis 2025);
+    /// falling ones in the logarithm, to first order: they hurry towards zero, where a multiplicative update
+    /// would hold them, without reaching it.
     fn extrapolate(&self, factor: &Factor<T>) -> Option<Array2<T>> {
         let before = factor.before.as_ref().filter(|_| self.accelerated() && self.extrapolation > 0.0)?;
         let alpha = T::of(self.extrapolation);
         let mut ahead = factor.now.clone();
-        Zip::from(&mut ahead).and(before).for_each(|h, &b| *h += alpha * (*h - b).max(T::ZERO));
+        Zip::from(&mut ahead).and(before).for_each(|h, &b| {
+            let share = if *h < b { *h / b } else { T::ONE };
+            *h += alpha * share * (*h - b);
+        });
         Some(ahead)
+    }
+
+    fn factor(&mut self, which: Which) -> &mut Factor<T> {
+        match which {
+            Which::Dictionary => &mut self.dictionary,
+            Which::Activations => &mut self.activations,
+        }
     }
 
     fn commit(&mut self, which: Which, outcome: Outcome<T>) {
         let accelerated = self.settings.acceleration == Acceleration::Extrapolated;
-        let factor = match which {
-            Which::Dictionary => &mut self.dictionary,
-            Which::Activations => &mut self.activations,
-        };
+        let factor = self.factor(which);
         let before = std::mem::replace(&mut factor.now, outcome.right);
-        factor.before = accelerated.then_some(before);
+        factor.work.spare = if accelerated { factor.before.replace(before) } else { Some(before) };
     }
 
-    /// Takes up speed while the cost falls; a rise ends it, and one careful step follows.
-    fn adapt(&mut self, decrease: f64) {
-        if decrease < 0.0 && !self.careful {
-            self.careful = true;
-            self.momentum = 1.0;
+    /// Takes up speed while the cost falls. A rise ends it: careful steps follow until the lowest cost is met
+    /// again, and later ones are less bold.
+    fn adapt(&mut self, cost: f64) {
+        if cost <= self.lowest {
+            self.lowest = cost;
+            self.careful = 0;
+            let next = 0.5 * (1.0 + (1.0 + 4.0 * self.momentum * self.momentum).sqrt());
+            self.extrapolation = (self.momentum - 1.0) / next;
+            self.momentum = next;
+        } else if self.careful == 0 {
+            self.careful = CAREFUL_STEPS;
             self.extrapolation = 0.0;
-            // halves: exponents of eighths cost no powers
-            self.over_relaxation = if self.over_relaxation > 0.2 { 0.5 * self.over_relaxation } else { 0.0 };
-            return;
+            self.momentum = (0.5 * self.momentum).max(1.0);
+            self.over_relaxation *= if self.over_relaxation > 0.3 { 2.0 / 3.0 } else { 0.0 };
+        } else {
+            self.careful -= 1;
+            if self.careful == 0 {
+                self.lowest = cost;
+            }
         }
-        self.careful = false;
-        let next = 0.5 * (1.0 + (1.0 + 4.0 * self.momentum * self.momentum).sqrt());
-        self.extrapolation = (self.momentum - 1.0) / next;
-        self.momentum = next;
     }
 
     /// sum d(V|WH) of the scaled target.
-    fn cost(&self) -> f64 {
+    fn cost(&mut self) -> f64 {
         self.step(Which::Activations, true, Rule::Hold).divergence + self.target.constant
     }
+}
+
+/// The share of the exponent that a bold step adds at first: found best on recorded music. Towards b = 0 the
+/// bound behind the guaranteed exponent becomes looser, and more of it can be added.
+fn over_relaxation(beta: f64) -> f64 {
+    1.5 - 0.625 * beta.clamp(0.0, 1.0)
 }
 
 /// The factors of a V without any level: the dictionary as it starts, no activation, cost 0.
@@ -571,13 +611,12 @@ pub fn normalize<T: Scalar>(dictionary: &mut Array2<T>, activations: &mut Array2
     }
 }
 
-/// The sum in double precision.
-fn sum<T: Scalar, D: ndarray::Dimension>(x: ndarray::ArrayView<'_, T, D>) -> f64 {
-    x.iter().map(|x| x.to_double()).sum()
-}
-
 fn check_entries<T: Scalar>(v: ArrayView2<'_, T>) -> Result<(), NmfError> {
-    match v.indexed_iter().find(|(_, x)| !(x.is_finite() && **x >= T::ZERO)) {
+    let good = |x: &T| x.is_finite() && *x >= T::ZERO;
+    if v.iter().all(good) {
+        return Ok(());
+    }
+    match v.indexed_iter().find(|(_, x)| !good(x)) {
         Some(((bin, frame), x)) => Err(NmfError::BadEntry { bin, frame, value: x.to_double() }),
         None => Ok(()),
     }

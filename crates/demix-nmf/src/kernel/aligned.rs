@@ -2,10 +2,11 @@
 
 use std::ops::{Deref, DerefMut};
 
-const LINE_BYTES: usize = 64;
+/// Bytes of a cache line.
+pub(super) const LINE_BYTES: usize = 64;
 
 /// Numbers from the beginning of a cache line on.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Aligned<T> {
     buffer: Vec<T>,
     first: usize,
@@ -19,6 +20,14 @@ impl<T: Copy> Aligned<T> {
         let buffer = vec![value; length + spare];
         let first = buffer.as_ptr().align_offset(LINE_BYTES).min(spare);
         Self { buffer, first, length }
+    }
+
+    /// Makes room for `length` numbers: of any value, if they were there before.
+    pub(super) fn resize(&mut self, length: usize, value: T) {
+        if self.first + length > self.buffer.len() {
+            *self = Self::new(length, value);
+        }
+        self.length = length;
     }
 }
 

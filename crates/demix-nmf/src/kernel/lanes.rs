@@ -19,10 +19,15 @@ pub(super) trait Lanes: Copy {
     unsafe fn load(from: *const Self::Real) -> Self;
     /// Writes `N` numbers; `to` needs no alignment.
     unsafe fn store(self, to: *mut Self::Real);
+    /// Asks for the cache line at `from`, which need not exist, ahead of its use.
+    #[inline(always)]
+    unsafe fn prefetch(_from: *const Self::Real) {}
     unsafe fn add(self, other: Self) -> Self;
     unsafe fn sub(self, other: Self) -> Self;
     unsafe fn mul(self, other: Self) -> Self;
     unsafe fn div(self, other: Self) -> Self;
+    /// 1 / self of positive normal numbers, to a unit or two in the last place.
+    unsafe fn inverse(self) -> Self;
     unsafe fn max(self, other: Self) -> Self;
     unsafe fn sqrt(self) -> Self;
     /// The number where it is larger than `limit`, else 0.
@@ -48,8 +53,7 @@ pub(super) trait Lanes: Copy {
 
 /// ln(1 + f) = f - f^2/2 + f^3 P(f), |error| < 2e-8 on -1/4 <= f <= 1/2: a least-squares fit at Chebyshev
 /// points. The form keeps relative accuracy where the argument is near one, where a good fit has it.
-const LN_P: [f32; 7] =
-    [0.3333356, -0.24996503, 0.19978735, -0.1677937, 0.14932668, -0.12233668, 0.05666398];
+const LN_P: [f32; 7] = [0.3333356, -0.24996503, 0.19978735, -0.1677937, 0.14932668, -0.12233668, 0.05666398];
 /// The bits of 0.75: x = m 2^e with m in 0.75..1.5.
 const THREE_QUARTERS: i32 = 0x3f40_0000;
 /// ln 2 in two parts: the first has few digits, so that its product with an exponent is exact.
@@ -110,6 +114,10 @@ macro_rules! portable {
                 Self(std::array::from_fn(|n| self.0[n] / other.0[n]))
             }
             #[inline(always)]
+            unsafe fn inverse(self) -> Self {
+                Self(self.0.map(|x| 1.0 / x))
+            }
+            #[inline(always)]
             unsafe fn max(self, other: Self) -> Self {
                 Self(std::array::from_fn(|n| if self.0[n] > other.0[n] { self.0[n] } else { other.0[n] }))
             }
@@ -159,7 +167,7 @@ pub(super) mod x86 {
     macro_rules! x86_lanes {
         ($(#[$doc:meta])+ $name:ident, $register:ident, $real:ident, $n:literal, $set1:ident, $load:ident,
          $store:ident, $add:ident, $sub:ident, $mul:ident, $div:ident, $max:ident, $sqrt:ident, $fma:ident,
-         $above:path, $ln:path) => {
+         $inverse:path, $above:path, $ln:path) => {
             $(#[$doc])+
             #[derive(Clone, Copy)]
             pub(in super::super) struct $name($register);
@@ -180,6 +188,10 @@ pub(super) mod x86 {
                     unsafe { $store(to, self.0) }
                 }
                 #[inline(always)]
+                unsafe fn prefetch(from: *const $real) {
+                    unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
+                }
+                #[inline(always)]
                 unsafe fn add(self, other: Self) -> Self {
                     unsafe { Self($add(self.0, other.0)) }
                 }
@@ -194,6 +206,10 @@ pub(super) mod x86 {
                 #[inline(always)]
                 unsafe fn div(self, other: Self) -> Self {
                     unsafe { Self($div(self.0, other.0)) }
+                }
+                #[inline(always)]
+                unsafe fn inverse(self) -> Self {
+                    unsafe { $inverse(self) }
                 }
                 #[inline(always)]
                 unsafe fn max(self, other: Self) -> Self {
@@ -223,25 +239,25 @@ pub(super) mod x86 {
         /// 16 single-precision numbers.
         Avx512F32, __m512, f32, 16, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_add_ps,
         _mm512_sub_ps, _mm512_mul_ps, _mm512_div_ps, _mm512_max_ps, _mm512_sqrt_ps, _mm512_fmadd_ps,
-        above_avx512_ps, ln_avx512
+        inverse_avx512, above_avx512_ps, ln_avx512
     );
     x86_lanes!(
         /// 8 single-precision numbers.
         Avx2F32, __m256, f32, 8, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_add_ps,
         _mm256_sub_ps, _mm256_mul_ps, _mm256_div_ps, _mm256_max_ps, _mm256_sqrt_ps, _mm256_fmadd_ps,
-        above_avx2_ps, ln_avx2
+        inverse_avx2, above_avx2_ps, ln_avx2
     );
     x86_lanes!(
         /// 8 double-precision numbers.
         Avx512F64, __m512d, f64, 8, _mm512_set1_pd, _mm512_loadu_pd, _mm512_storeu_pd, _mm512_add_pd,
         _mm512_sub_pd, _mm512_mul_pd, _mm512_div_pd, _mm512_max_pd, _mm512_sqrt_pd, _mm512_fmadd_pd,
-        above_avx512_pd, ln_one_by_one
+        inverse_exact, above_avx512_pd, ln_one_by_one
     );
     x86_lanes!(
         /// 4 double-precision numbers.
         Avx2F64, __m256d, f64, 4, _mm256_set1_pd, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_add_pd,
         _mm256_sub_pd, _mm256_mul_pd, _mm256_div_pd, _mm256_max_pd, _mm256_sqrt_pd, _mm256_fmadd_pd,
-        above_avx2_pd, ln_one_by_one
+        inverse_exact, above_avx2_pd, ln_one_by_one
     );
 
     #[inline(always)]
@@ -264,6 +280,34 @@ pub(super) mod x86 {
             let m = _mm256_add_epi32(_mm256_and_si256(bits, _mm256_set1_epi32(0x7f_ffff)), base);
             ln_from_parts(Avx2F32(_mm256_castsi256_ps(m)).sub(Avx2F32::splat(1.0)), e)
         }
+    }
+
+    /// An estimate and one step of Newton's: y + y (1 - x y) doubles its digits, and the divider rests.
+    #[inline(always)]
+    unsafe fn inverse_avx512(x: Avx512F32) -> Avx512F32 {
+        unsafe {
+            let y = _mm512_rcp14_ps(x.0);
+            let error = _mm512_fnmadd_ps(x.0, y, _mm512_set1_ps(1.0));
+            Avx512F32(_mm512_fmadd_ps(y, error, y))
+        }
+    }
+
+    /// As [`inverse_avx512`]; the estimate has 12 digits instead of 14, so two steps are taken.
+    #[inline(always)]
+    unsafe fn inverse_avx2(x: Avx2F32) -> Avx2F32 {
+        unsafe {
+            let mut y = _mm256_rcp_ps(x.0);
+            for _ in 0..2 {
+                let error = _mm256_fnmadd_ps(x.0, y, _mm256_set1_ps(1.0));
+                y = _mm256_fmadd_ps(y, error, y);
+            }
+            Avx2F32(y)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn inverse_exact<L: Lanes<Real = f64>>(x: L) -> L {
+        unsafe { L::splat(1.0).div(x) }
     }
 
     #[inline(always)]

@@ -21,7 +21,7 @@ mod tests;
 use std::ops::Range;
 
 use demix_signal::Real;
-use ndarray::{Array2, ArrayView2, ArrayViewMut2, s};
+use ndarray::{Array2, ArrayView1, ArrayView2, ArrayViewMut2, Axis, s};
 use rayon::prelude::*;
 
 use crate::Divergence;
@@ -85,6 +85,9 @@ pub trait Scalar: Real + sealed::Kernels {}
 impl Scalar for f32 {}
 impl Scalar for f64 {}
 
+/// Row groups that are packed in one task.
+const TASK_GROUPS: usize = 32;
+
 /// Rows are padded to whole groups of the largest kernel.
 const ROW_PADDING: usize = 12;
 
@@ -113,7 +116,7 @@ impl<T: Scalar> Panels<T> {
             let first = panel * width;
             let part = matrix.slice(s![.., first..columns.min(first + width)]);
             let out = ArrayViewMut2::from_shape((padded_rows, width), out).expect("a whole panel");
-            out.slice_move(s![..rows, ..part.ncols()]).assign(&part);
+            copy(part, out.slice_move(s![..rows, ..part.ncols()]));
         });
         Self { data, rows, padded_rows, columns, width }
     }
@@ -128,10 +131,27 @@ impl<T: Scalar> Panels<T> {
     }
 }
 
+/// Copies a part of a matrix; columns that lie one after another are turned block by block in the cache.
+fn copy<T: Scalar>(part: ArrayView2<'_, T>, mut out: ArrayViewMut2<'_, T>) {
+    const BLOCK: usize = 64;
+    if part.nrows() == 1 || part.strides()[0] != 1 {
+        return out.assign(&part);
+    }
+    for first in (0..part.nrows()).step_by(BLOCK) {
+        let block = s![first..part.nrows().min(first + BLOCK), ..];
+        let (part, mut out) = (part.slice(block), out.slice_mut(block));
+        for (part, mut out) in part.columns().into_iter().zip(out.columns_mut()) {
+            let part = part.to_slice().expect("the stride is one");
+            out.iter_mut().zip(part).for_each(|(out, x)| *out = *x);
+        }
+    }
+}
+
 /// How the right factor follows from numerator and denominator.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Rule {
-    /// h <- h (numerator / denominator)^exponent.
+    /// h <- h (numerator / denominator)^exponent. An exponent other than 1 unbalances the level of a column for
+    /// b = 1, where the best one is known: sum_i R_ij = sum_i V_ij. It is restored when no component is held.
     Multiplicative {
         /// g(b), or another one.
         exponent: f64,
@@ -175,9 +195,25 @@ pub(crate) struct Outcome<T> {
     pub divergence: f64,
 }
 
+/// Buffers that outlive a half-step: fresh ones of this size cost page faults every time.
+#[derive(Default)]
+pub(crate) struct Workspace<T> {
+    by_rows: Aligned<T>,
+    by_components: Aligned<T>,
+    gram_by_rows: Aligned<T>,
+    sums: Vec<T>,
+    /// An array that nobody needs any more, to be overwritten with the next result.
+    pub spare: Option<Array2<T>>,
+}
+
 impl<T: Scalar> HalfStep<'_, T> {
     /// Does it.
-    pub(crate) fn run(&self) -> Outcome<T> {
+    pub(crate) fn run(&self, work: &mut Workspace<T>) -> Outcome<T> {
+        // one hand-over to the pool of threads instead of one for every loop below
+        rayon::scope(|_| self.run_in_pool(work))
+    }
+
+    fn run_in_pool(&self, work: &mut Workspace<T>) -> Outcome<T> {
         let isa = self.simd.isa();
         let width = T::width(isa);
         let rows = self.target.rows;
@@ -188,62 +224,75 @@ impl<T: Scalar> HalfStep<'_, T> {
         // b = 2 reads cost and hierarchical updates from the numerators of all components
         let contracted = if euclidean { 0..components } else { self.update.clone() };
         let (n_groups, group) = even_groups(contracted.len(), T::row_group(isa));
-        let empty = || Aligned::new(0, T::ZERO);
-        let by_rows = if euclidean { empty() } else { pack_by_rows(self.left, T::row_group(isa)) };
-        let by_components = match self.rule {
-            Rule::Hold if !euclidean => empty(),
-            _ => pack_by_components(self.left, contracted.clone(), group),
-        };
-        let gram =
-            if euclidean { gram(self.left, &by_components, group, isa) } else { Array2::zeros((0, 0)) };
-        let gram_by_rows = if euclidean { pack_by_rows(&gram, T::row_group(isa)) } else { empty() };
-        let sums: Vec<T> =
-            self.left.outer_iter().map(|row| T::of(row.iter().map(|x| x.to_double()).sum())).collect();
+        if euclidean || self.rule != Rule::Hold {
+            pack_by_components(self.left, contracted.clone(), group, &mut work.by_components);
+        }
+        let mut gram = Array2::zeros((0, 0));
+        if euclidean {
+            gram = self::gram(self.left, &work.by_components, group, isa);
+            pack_by_rows(&gram, T::row_group(isa), &mut work.gram_by_rows);
+        } else {
+            pack_by_rows(self.left, T::row_group(isa), &mut work.by_rows);
+        }
+        if self.divergence == Divergence::KullbackLeibler {
+            let rows: Vec<_> = self.left.outer_iter().collect();
+            rows.par_iter().map(|row| T::of(sum(row.view()))).collect_into_vec(&mut work.sums);
+        }
         let shared = Shared {
             rows,
             components,
             contracted,
             update: self.update.clone(),
-            sums: &sums,
+            sums: &work.sums,
             rule: self.rule,
-            by_rows: &by_rows,
-            by_components: &by_components,
+            by_rows: &work.by_rows,
+            by_components: &work.by_components,
             group,
-            gram_by_rows: &gram_by_rows,
+            gram_by_rows: &work.gram_by_rows,
             gram: gram.as_slice().expect("a fresh array is in order"),
             floor: self.floor,
             skip_contraction: self.rule == Rule::Hold,
             sum_divergence: self.sum_divergence,
         };
-        let mut panels = vec![T::ZERO; self.target.n_panels() * components * width];
+        let spare = work.spare.take().filter(|spare| spare.dim() == (components, columns));
+        let mut right = spare.unwrap_or_else(|| Array2::zeros((components, columns)));
+        let mut panels: Vec<_> = right.axis_chunks_iter_mut(Axis(1), width).collect();
         let divergence: Vec<f64> = panels
-            .par_chunks_exact_mut(components * width)
+            .par_iter_mut()
             .enumerate()
             .map_init(
                 || Scratch::new(components, n_groups * group, width),
                 |scratch, (panel, out)| {
-                    let first = panel * width;
-                    let n_valid = width.min(columns - first);
+                    let (first, n_valid) = (panel * width, out.ncols());
                     for (lanes, row) in scratch.right.chunks_exact_mut(width).zip(self.right.outer_iter()) {
                         let row = row.to_slice().expect("factors are in order");
                         lanes[..n_valid].copy_from_slice(&row[first..first + n_valid]);
                         lanes[n_valid..].fill(T::ZERO);
                     }
                     T::panel(isa, self.divergence, &shared, self.target.panel(panel), scratch, n_valid);
-                    out.copy_from_slice(&scratch.right);
+                    for (lanes, row) in scratch.right.chunks_exact(width).zip(out.outer_iter_mut()) {
+                        let row = row.into_slice().expect("factors are in order");
+                        row.copy_from_slice(&lanes[..n_valid]);
+                    }
                     scratch.divergence[..n_valid].iter().sum::<f64>()
                 },
             )
             .collect();
-        let mut right = Array2::zeros((components, columns));
-        for (k, mut row) in right.outer_iter_mut().enumerate() {
-            let row = row.as_slice_mut().expect("a fresh array is in order");
-            for (columns, panel) in row.chunks_mut(width).zip(panels.chunks_exact(components * width)) {
-                columns.copy_from_slice(&panel[k * width..][..columns.len()]);
-            }
-        }
         Outcome { right, divergence: divergence.iter().sum() }
     }
+}
+
+/// The sum in double precision, in an order that needs no waiting for the last addition.
+pub(crate) fn sum<T: Scalar>(x: ArrayView1<'_, T>) -> f64 {
+    let Some(x) = x.to_slice() else {
+        return x.iter().map(|x| x.to_double()).sum();
+    };
+    let mut sums = [0.0; 8];
+    let mut chunks = x.chunks_exact(8);
+    for chunk in &mut chunks {
+        sums.iter_mut().zip(chunk).for_each(|(sum, x)| *sum += x.to_double());
+    }
+    sums.iter().sum::<f64>() + chunks.remainder().iter().map(|x| x.to_double()).sum::<f64>()
 }
 
 impl<T: Scalar> Scratch<T> {
@@ -267,30 +316,40 @@ fn even_groups(n: usize, most: usize) -> (usize, usize) {
 }
 
 /// \[group of rows\]\[component\]\[row\], padded with zeros.
-fn pack_by_rows<T: Scalar>(left: &Array2<T>, group: usize) -> Aligned<T> {
+fn pack_by_rows<T: Scalar>(left: &Array2<T>, group: usize, packed: &mut Aligned<T>) {
     let (components, rows) = left.dim();
-    let mut packed = Aligned::new(rows.next_multiple_of(ROW_PADDING) * components, T::ZERO);
-    for (k, row) in left.outer_iter().enumerate() {
-        let row = row.as_slice().expect("factors are in order");
-        for (g, values) in row.chunks(group).enumerate() {
-            packed[(g * components + k) * group..][..values.len()].copy_from_slice(values);
-        }
-    }
-    packed
+    let left = left.as_slice().expect("factors are in order");
+    packed.resize(rows.next_multiple_of(ROW_PADDING) * components, T::ZERO);
+    packed.par_chunks_exact_mut(components * group).with_min_len(TASK_GROUPS).enumerate().for_each(
+        |(g, out)| {
+            let first = (g * group).min(rows);
+            let n_valid = group.min(rows - first);
+            for (k, out) in out.chunks_exact_mut(group).enumerate() {
+                out[..n_valid].copy_from_slice(&left[k * rows + first..][..n_valid]);
+                out[n_valid..].fill(T::ZERO);
+            }
+        },
+    );
 }
 
 /// \[group of updated components\]\[row\]\[component\], padded with zeros.
-fn pack_by_components<T: Scalar>(left: &Array2<T>, update: Range<usize>, group: usize) -> Aligned<T> {
+fn pack_by_components<T: Scalar>(
+    left: &Array2<T>,
+    update: Range<usize>,
+    group: usize,
+    packed: &mut Aligned<T>,
+) {
     let rows = left.ncols();
-    let n_groups = update.len().div_ceil(group);
-    let mut packed = Aligned::new(n_groups * group * rows, T::ZERO);
-    for (n, k) in update.enumerate() {
-        let out = &mut packed[(n / group) * rows * group + n % group..];
-        for (x, out) in left.row(k).iter().zip(out.iter_mut().step_by(group)) {
-            *out = *x;
+    let left = &left.as_slice().expect("factors are in order")[update.start * rows..update.end * rows];
+    packed.resize(update.len().div_ceil(group) * group * rows, T::ZERO);
+    packed.par_chunks_exact_mut(group * rows).zip(left.par_chunks(group * rows)).for_each(|(out, left)| {
+        let n_valid = left.len() / rows;
+        for (row, out) in out.chunks_exact_mut(group).enumerate() {
+            for (k, out) in out.iter_mut().enumerate() {
+                *out = if k < n_valid { left[k * rows + row] } else { T::ZERO };
+            }
         }
-    }
-    packed
+    });
 }
 
 /// left left^T, (components, components): the kernel of W^T V with V = W.
@@ -298,6 +357,8 @@ fn gram<T: Scalar>(left: &Array2<T>, by_components: &[T], group: usize, isa: Isa
     let (components, rows) = left.dim();
     let width = T::width(isa);
     let target = Panels::for_isa(left.t(), isa);
+    let mut zeros = Aligned::new(0, T::ZERO);
+    pack_by_rows(&Array2::zeros((components, components)), T::row_group(isa), &mut zeros);
     let shared = Shared {
         rows,
         components,
@@ -308,7 +369,7 @@ fn gram<T: Scalar>(left: &Array2<T>, by_components: &[T], group: usize, isa: Isa
         by_rows: &[],
         by_components,
         group,
-        gram_by_rows: &pack_by_rows(&Array2::zeros((components, components)), T::row_group(isa)),
+        gram_by_rows: &zeros,
         gram: &[],
         floor: T::ZERO,
         skip_contraction: false,

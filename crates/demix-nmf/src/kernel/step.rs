@@ -12,6 +12,7 @@
 use std::ops::Range;
 
 use super::Rule;
+use super::aligned::LINE_BYTES;
 use super::lanes::Lanes;
 use demix_signal::Real;
 
@@ -78,7 +79,7 @@ impl<L: Lanes> Weights<L> for KullbackLeibler {
     #[inline(always)]
     unsafe fn weights(self, v: L, r: L) -> (L, L) {
         unsafe {
-            let q = v.div(r);
+            let q = v.mul(r.inverse());
             (q, q)
         }
     }
@@ -97,7 +98,7 @@ impl<L: Lanes> Weights<L> for ItakuraSaito {
     #[inline(always)]
     unsafe fn weights(self, v: L, r: L) -> (L, L) {
         unsafe {
-            let inverse = L::splat(L::Real::ONE).div(r);
+            let inverse = r.inverse();
             (v.mul(inverse).mul(inverse), inverse)
         }
     }
@@ -150,9 +151,9 @@ impl<L: Lanes> Weights<L> for HalfPower {
                 power = power.mul(root);
             }
             if m < 0 {
-                power = L::splat(L::Real::ONE).div(power);
+                power = power.inverse();
             }
-            (v.mul(power).div(r), power)
+            (v.mul(power).mul(r.inverse()), power)
         }
     }
     #[inline(always)]
@@ -202,6 +203,11 @@ pub(super) unsafe fn panel<L: Lanes, W: Weights<L>, const ROWS: usize, const REG
         // SAFETY: all offsets stay inside buffers that half_step padded to whole groups.
         unsafe {
             for row in (0..n_rows).step_by(ROWS) {
+                // the weights below read V in bursts: on its way from memory while the products are formed
+                let lines = target.as_ptr().wrapping_add((first_row + row) * width);
+                for line in (0..ROWS * width).step_by(LINE_BYTES / size_of::<L::Real>()) {
+                    L::prefetch(lines.wrapping_add(line));
+                }
                 let left = shared.by_rows.as_ptr().add((first_row + row) * shared.components);
                 product::<L, ROWS, REGISTERS>(left, right, shared.components, strip.add(row * width));
             }
@@ -324,22 +330,36 @@ unsafe fn multiply<L: Lanes, W: Denominator>(
     scratch: &mut Scratch<L::Real>,
 ) {
     let width = PANEL_REGISTERS * L::N;
+    // b = 1: the best level of a column is known, sum_i R_ij = sum_i V_ij
+    let balance = !W::FORMED && exponent != 1.0 && shared.update.len() == shared.components;
     let exponent = Exponent::new(exponent);
     unsafe {
         // 0 / smallest = 0 would end an empty component: (0 + smallest) / (0 + smallest) = 1 leaves it
         let smallest = L::splat(L::Real::of(VANISHING));
-        for k in shared.update.clone() {
-            let from = (k - shared.contracted.start) * width;
-            for lane in (0..width).step_by(L::N) {
-                let numerator = L::load(scratch.numerator.as_ptr().add(from + lane));
+        let zero = L::splat(L::Real::ZERO);
+        for lane in (0..width).step_by(L::N) {
+            let (mut before, mut after) = (zero, zero);
+            for k in shared.update.clone() {
+                let at = (k - shared.contracted.start) * width + lane;
+                let numerator = L::load(scratch.numerator.as_ptr().add(at));
                 let denominator = if W::FORMED {
-                    L::load(scratch.denominator.as_ptr().add(from + lane))
+                    L::load(scratch.denominator.as_ptr().add(at))
                 } else {
                     L::splat(shared.sums[k])
                 };
                 let ratio = numerator.add(smallest).div(denominator.add(smallest));
                 let h = scratch.right.as_mut_ptr().add(k * width + lane);
-                L::load(h).mul(exponent.of(ratio)).above(smallest).store(h);
+                let (old, new) = (L::load(h), L::load(h).mul(exponent.of(ratio)).above(smallest));
+                new.store(h);
+                before = old.mul_add(numerator, before);
+                after = new.mul_add(denominator, after);
+            }
+            if balance {
+                let scale = before.add(smallest).div(after.add(smallest));
+                for k in shared.update.clone() {
+                    let h = scratch.right.as_mut_ptr().add(k * width + lane);
+                    L::load(h).mul(scale).above(smallest).store(h);
+                }
             }
         }
     }
