@@ -60,8 +60,9 @@ Examples:
     Info(Info),
     /// Score separated sources against the true ones.
     #[command(after_help = "\
-Example:
-  demix evaluate --reference bass.wav drums.wav --estimate out/source-1.wav out/source-2.wav --mixture mix.wav")]
+Examples:
+  demix evaluate --reference bass.wav drums.wav --estimate out/source-1.wav out/source-2.wav --mixture mix.wav
+  demix evaluate --tracks out/nmf --tracks out/ilrma --reference-dir MUSDB18 -o scores")]
     Evaluate(Box<Evaluate>),
     /// Print completions for a shell.
     #[command(

@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
+use demix::pipeline::evaluate::outputs::{self, SummaryRow};
+use demix::pipeline::evaluate::tracks::{TrackEvaluation, TrackScores, evaluate_tracks};
 use demix::pipeline::evaluate::{Evaluation, Metric, MetricSettings, evaluate as scores};
 use serde_json::Value;
 
@@ -14,14 +16,31 @@ use crate::progress::Reporter;
 #[derive(Args)]
 pub struct Evaluate {
     /// The true sources.
-    #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
+    #[arg(long, required_unless_present = "tracks", num_args = 1.., value_name = "FILE")]
     pub reference: Vec<PathBuf>,
     /// The separated sources, in any order.
-    #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
+    #[arg(long, required_unless_present = "tracks", num_args = 1.., value_name = "FILE")]
     pub estimate: Vec<PathBuf>,
     /// The mixture: prints improvements, too.
     #[arg(long, value_name = "FILE")]
     pub mixture: Option<PathBuf>,
+    /// In place of files: a method's folder of tracks (DIR/TRACK/SOURCE.wav, at any depth, as DSD100 and MUSDB18
+    /// estimates are laid out); once for every method to compare.
+    #[arg(long, value_name = "DIR", requires = "reference_dir", conflicts_with_all = ["reference", "estimate", "mixture"])]
+    pub tracks: Vec<PathBuf>,
+    /// The true sources of --tracks: TRACK/SOURCE.wav and TRACK/mixture.wav (MUSDB18), or Sources/TRACK/SOURCE.wav
+    /// and Mixtures/TRACK/mixture.wav (DSD100), at any depth.
+    #[arg(long, value_name = "DIR", requires = "tracks")]
+    pub reference_dir: Option<PathBuf>,
+    /// Where --tracks leaves scores.csv, summary.csv, summary.json, box plots and a page to see and hear all of it.
+    #[arg(long, short, value_name = "DIR", requires = "tracks")]
+    pub output: Option<PathBuf>,
+    /// Seed of the bootstrap intervals of --tracks.
+    #[arg(long, default_value_t = 0, value_name = "N", requires = "tracks")]
+    pub seed: u64,
+    /// Replace existing files.
+    #[arg(long, requires = "output")]
+    pub overwrite: bool,
     /// Metrics, separated by commas: bss-eval-v3, bss-eval-v3-images, bss-eval-v4, projection, si-sdr, snr, fbw-snr
     /// [default: si-sdr,bss-eval-v3,snr]
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
@@ -56,6 +75,9 @@ impl Evaluate {
 }
 
 pub fn evaluate(options: &Evaluate, reporter: &Reporter) -> Result<ExitCode> {
+    if let Some(references) = &options.reference_dir {
+        return evaluate_folders(options, references, reporter);
+    }
     let value = scores(&Evaluation {
         references: options.reference.clone(),
         estimates: options.estimate.clone(),
@@ -66,6 +88,72 @@ pub fn evaluate(options: &Evaluate, reporter: &Reporter) -> Result<ExitCode> {
     })?;
     reporter.result(&score_text(&options.reference, &options.estimate, &value), &value);
     Ok(ExitCode::SUCCESS)
+}
+
+fn evaluate_folders(options: &Evaluate, references: &Path, reporter: &Reporter) -> Result<ExitCode> {
+    if let Some(folder) = &options.output {
+        outputs::check_free(folder, options.overwrite)?;
+    }
+    let what = TrackEvaluation {
+        references: references.into(),
+        methods: options.tracks.clone(),
+        metrics: options.metrics.clone(),
+        settings: options.settings(),
+        oracle: options.oracle,
+    };
+    let found = evaluate_tracks(&what, &mut reporter.follow("tracks"))?;
+    for warning in &found.warnings {
+        reporter.warn(warning);
+    }
+    for failure in &found.failures {
+        reporter.error(failure);
+    }
+    let summary = outputs::summarise(&found, options.seed);
+    let mut value = outputs::summary_value(&found, &summary);
+    let mut text = summary_text(&found, &summary);
+    if let Some(folder) = &options.output {
+        let files = outputs::write(folder, &found, &summary, options.overwrite)?;
+        value["files"] = files.iter().map(|file| file.display().to_string()).collect();
+        text += &format!("See and hear it: open {}", folder.join("index.html").display());
+    }
+    reporter.result(&text, &value);
+    Ok(if found.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// For each metric a row for each method and source: the quantity that sums up, and its improvement.
+fn summary_text(found: &TrackScores, summary: &[SummaryRow]) -> String {
+    let mut text = format!("{} tracks, {} methods\n\n", found.listening.len(), found.methods.len());
+    for metric in &found.metrics {
+        let Some(first) = metric.quantities().first() else { continue };
+        for quantity in [(*first).to_string(), format!("{first}_improvement")] {
+            let mut rows: Vec<&SummaryRow> =
+                summary.iter().filter(|row| row.metric == *metric && row.quantity == quantity).collect();
+            let Some(_) = rows.first() else { continue };
+            let place = |row: &&SummaryRow| found.sources.iter().position(|source| *source == row.source);
+            rows.sort_by_key(|row| place(row).unwrap_or(usize::MAX));
+            let heading =
+                ["source", "method", "n", "mean", "95 % interval", "median", "95 % interval", "deviation"];
+            let mut table = vec![heading.map(str::to_string).to_vec()];
+            for row in rows {
+                let s = &row.summary;
+                let number = |x: f64| if x.is_nan() { "undefined".into() } else { decibel(x) };
+                let interval = |(low, high)| format!("{} to {}", number(low), number(high));
+                table.push(vec![
+                    row.source.clone(),
+                    row.method.clone(),
+                    s.n.to_string(),
+                    number(s.mean),
+                    interval(s.mean_interval),
+                    number(s.median),
+                    interval(s.median_interval),
+                    number(s.deviation),
+                ]);
+            }
+            let readable = quantity.replace('_', " ").replacen(first, &first.to_uppercase(), 1);
+            text += &format!("{metric}: {readable} (dB)\n{}\n", aligned(&table));
+        }
+    }
+    text
 }
 
 /// A table for each metric, with a row for each reference; one for each oracle, too.
@@ -159,7 +247,7 @@ pub fn aligned(table: &[Vec<String>]) -> String {
         let mut line = String::new();
         for (column, cell) in row.iter().enumerate() {
             let width = widths[column];
-            let is_text = column == 0 || table[0][column] == "estimate";
+            let is_text = column == 0 || ["estimate", "method"].contains(&table[0][column].as_str());
             line += &if is_text { format!("  {cell:width$}") } else { format!("  {cell:>width$}") };
         }
         text += line.trim_end();

@@ -19,7 +19,7 @@
 //! [`DemoResult::files`] are for the caller to write.
 
 mod cases;
-mod page;
+pub(crate) mod page;
 mod pictures;
 pub mod songs;
 pub mod synth;

@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 
 use super::{Attempt, DemoCase, Illustration, SourceScore};
 
-const STYLE: &str = include_str!("page.css");
+pub(crate) const STYLE: &str = include_str!("page.css");
 
 /// One sound at a time.
-const SCRIPT: &str = "document.addEventListener('play', function (event) {\
+pub(crate) const SCRIPT: &str = "document.addEventListener('play', function (event) {\
   document.querySelectorAll('audio').forEach(function (audio) { if (audio !== event.target) audio.pause(); });\
 }, true);";
 
@@ -42,7 +42,7 @@ pub fn index(cases: &[DemoCase], seed: u64) -> String {
     page
 }
 
-fn push(page: &mut String, text: std::fmt::Arguments<'_>) {
+pub(crate) fn push(page: &mut String, text: std::fmt::Arguments<'_>) {
     page.write_fmt(text).expect("a string takes any text");
 }
 
@@ -116,7 +116,7 @@ fn write_listening(page: &mut String, case: &DemoCase, attempts: &[Attempt]) {
 }
 
 /// A sound with what is said of it; the label stands for the heading of the column on narrow screens.
-fn write_cell(page: &mut String, label: &str, audio: &str, below: &str) {
+pub(crate) fn write_cell(page: &mut String, label: &str, audio: &str, below: &str) {
     push(page, format_args!("<td data-label=\"{}\">{audio}", escape(label)));
     if !below.is_empty() {
         push(page, format_args!("<div class=\"score\">{below}</div>"));
@@ -128,7 +128,7 @@ fn score(source: &SourceScore) -> String {
     format!("{} dB ({} dB)", decibel(source.si_sdr), gain(source.improvement()))
 }
 
-fn gain(improvement: f64) -> String {
+pub(crate) fn gain(improvement: f64) -> String {
     let class = if improvement > 0.0 { "gain" } else { "loss" };
     let sign = if improvement > 0.0 { "+" } else { "" };
     format!("<span class=\"{class}\">{sign}{}</span>", decibel(improvement))
@@ -196,7 +196,7 @@ fn write_scores(page: &mut String, cases: &[DemoCase]) {
     page.push_str("</table>\n</section>\n");
 }
 
-fn audio(path: &str, label: &str) -> String {
+pub(crate) fn audio(path: &str, label: &str) -> String {
     format!(
         "<audio controls preload=\"none\" src=\"{}\" aria-label=\"{}\"></audio>",
         link(path),
@@ -205,7 +205,7 @@ fn audio(path: &str, label: &str) -> String {
 }
 
 /// With a true minus sign.
-fn decibel(value: f64) -> String {
+pub(crate) fn decibel(value: f64) -> String {
     if value.is_nan() {
         return "n/a".into();
     }
@@ -223,7 +223,7 @@ fn capital(name: &str) -> String {
 }
 
 /// Text and values of attributes.
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for letter in text.chars() {
         match letter {
@@ -239,7 +239,7 @@ fn escape(text: &str) -> String {
 }
 
 /// A relative path as a link: what has a meaning in addresses is written as %XX.
-fn link(path: &str) -> String {
+pub(crate) fn link(path: &str) -> String {
     let mut link = String::with_capacity(path.len());
     for byte in path.bytes() {
         match byte {

@@ -5,10 +5,17 @@
 //! | [`metric`] | the metrics by name; estimates, mixture and oracles against the references |
 //! | [`sound`] | files in memory or, where they are long, on the disk |
 //! | [`oracles`] | what masks and filters could have reached |
+//! | [`tracks`] | every track of every method against a data set |
+//! | [`statistics`] | mean, median, spread, bootstrap intervals |
+//! | [`outputs`] | CSV, box plots and the page of a folder of tracks |
 
 pub mod metric;
 pub mod oracles;
+pub mod outputs;
+mod page;
 pub mod sound;
+pub mod statistics;
+pub mod tracks;
 
 use std::path::PathBuf;
 
