@@ -122,6 +122,10 @@ pub struct Separate {
     /// Write only this channel of every source, counted from 1.
     #[arg(long, value_name = "M", value_parser = at_least_one, allow_negative_numbers = true)]
     pub reference: Option<usize>,
+    /// The true sources: scores, and what fewer iterations would have reached, go into the report (takes half the
+    /// time of the separation more).
+    #[arg(long, num_args = 1.., value_name = "FILE")]
+    pub score_against: Vec<PathBuf>,
     /// Seed of all random numbers [default: 0]
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,

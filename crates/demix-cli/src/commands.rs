@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use crate::arguments::{
     Arguments, Clip, Completions, Container, Demo, Dictionary, Format, Info, Methods, Remix, Separate,
 };
+use crate::evaluate::decibel;
 use crate::progress::{Reporter, interrupted, print};
 
 fn wrong_use(problem: impl std::fmt::Display) -> anyhow::Error {
@@ -63,8 +64,15 @@ pub fn separate(options: &Separate, reporter: &Reporter) -> Result<ExitCode> {
                 reference: options.reference,
                 two_stems: options.two_stems.clone(),
             },
+            score_against: options.score_against.clone(),
         })
         .collect();
+    if !options.score_against.is_empty() && jobs.len() > 1 {
+        bail!(wrong_use(format!(
+            "--score-against names the sources of one recording, {} are given: separate them one by one",
+            jobs.len()
+        )));
+    }
     // wrong settings are the same for all inputs: found before the first of them is read
     let checked = if method == "auto" { Ok(&METHODS[0]) } else { Method::named(&method) };
     checked.and_then(|m| m.build(&Request { settings, ..request })).map_err(wrong_use)?;
@@ -127,6 +135,18 @@ fn summary(done: &demix::pipeline::separate::Done) -> String {
     );
     if let Some(residual) = report["residual_db"].as_f64().filter(|_| report["sums_to_input"] == true) {
         text += &format!("; the sources add up to the input ({residual:.0} dB)");
+    }
+    if let Some(scores) = done.report["scores"]["metrics"]["si-sdr"].as_object() {
+        let mean = |key: &str| {
+            let values: Vec<f64> =
+                scores[key].as_array().into_iter().flatten().filter_map(Value::as_f64).collect();
+            values.iter().sum::<f64>() / values.len() as f64
+        };
+        text += &format!(
+            "\n  mean SI-SDR {} dB, improvement over the input {} dB; all scores are in report.json",
+            decibel(mean("sdr")),
+            decibel(mean("sdr_improvement"))
+        );
     }
     text
 }

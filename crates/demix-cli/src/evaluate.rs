@@ -136,17 +136,16 @@ fn summary_text(found: &TrackScores, summary: &[SummaryRow]) -> String {
             let mut table = vec![heading.map(str::to_string).to_vec()];
             for row in rows {
                 let s = &row.summary;
-                let number = |x: f64| if x.is_nan() { "undefined".into() } else { decibel(x) };
-                let interval = |(low, high)| format!("{} to {}", number(low), number(high));
+                let interval = |(low, high)| format!("{} to {}", decibel(low), decibel(high));
                 table.push(vec![
                     row.source.clone(),
                     row.method.clone(),
                     s.n.to_string(),
-                    number(s.mean),
+                    decibel(s.mean),
                     interval(s.mean_interval),
-                    number(s.median),
+                    decibel(s.median),
                     interval(s.median_interval),
-                    number(s.deviation),
+                    decibel(s.deviation),
                 ]);
             }
             let readable = quantity.replace('_', " ").replacen(first, &first.to_uppercase(), 1);
@@ -233,9 +232,9 @@ fn cell(score: &Value) -> String {
     }
 }
 
-/// Two decimals, and no minus before nothing.
+/// Two decimals, no minus before nothing, and a word for what is no number.
 pub fn decibel(x: f64) -> String {
-    format!("{:.2}", (100.0 * x).round() / 100.0 + 0.0)
+    if x.is_nan() { "undefined".into() } else { format!("{:.2}", (100.0 * x).round() / 100.0 + 0.0) }
 }
 
 /// Columns side by side: the first to the left, numbers to the right, the names of files that follow to the left.

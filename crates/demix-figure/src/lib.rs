@@ -10,6 +10,7 @@
 //! | [`mask`] | the share of a source in each bin and frame |
 //! | [`dictionary`], [`activations`], [`factors`] | the two factors of a factorisation |
 //! | [`cost_curve`], [`cost_curves`] | cost over iterations |
+//! | [`score_curves`] | scores over iterations |
 //! | [`waveforms`] | samples over time, one panel per signal |
 //! | [`bars`] | scores by source and method |
 //! | [`boxes`] | how they are spread over many tracks |
@@ -24,6 +25,7 @@ mod curves;
 mod factors;
 mod heat;
 mod panel;
+mod score_curves;
 mod spectrogram;
 mod style;
 mod waveforms;
@@ -34,5 +36,6 @@ pub use boxes::{BoxPlot, BoxSeries, boxes};
 pub use canvas::{Label, Picture};
 pub use curves::{cost_curve, cost_curves};
 pub use factors::{FactorPlot, Factors, Quantity, activations, dictionary, factors};
+pub use score_curves::score_curves;
 pub use spectrogram::{SpectrogramPlot, StftGrid, mask, spectrogram, spectrogram_grid};
 pub use waveforms::waveforms;

@@ -280,3 +280,16 @@ fn boxes_of_any_number_and_value() {
     let picture = boxes(&BoxPlot { title: "", y_title: "", groups: &["x", "y"], series: &missing });
     assert!(has(&picture, "n/a"));
 }
+
+#[test]
+fn score_curves_of_any_length_and_value() {
+    for iterations in [vec![], vec![1.0], vec![1.0, 3.0, 5.0], vec![1.0, 3.0, 10.0, 30.0, 100.0, 250.0]] {
+        for scale in [1e-9, 1.0, 30.0, 1e12, 1e300] {
+            let values: Vec<f64> = (0..iterations.len()).map(|i| scale * (i as f64 - 2.0)).collect();
+            let broken: Vec<f64> =
+                values.iter().enumerate().map(|(i, x)| if i == 1 { f64::NAN } else { *x }).collect();
+            check(&score_curves(LONG, "SI-SDR (dB)", &iterations, &[(LONG, &values), ("b", &broken)]));
+        }
+    }
+    check(&score_curves("", "", &[1.0, 2.0], &[]));
+}

@@ -13,6 +13,7 @@ use ndarray::{Array2, Axis};
 use serde_json::{Value, json};
 
 use super::PipelineError;
+use super::evaluate::against::Against;
 use crate::method::{Method, Request};
 use crate::pictures;
 use crate::separation::{Outcome, SeparationError, Separator, Source};
@@ -63,6 +64,8 @@ pub struct Job {
     pub read: ReadOptions,
     /// Where the results go.
     pub output: OutputOptions,
+    /// The true sources, for scores in the report; none for no scores.
+    pub score_against: Vec<PathBuf>,
 }
 
 /// What a job left.
@@ -93,7 +96,8 @@ struct Plan {
 }
 
 /// The pictures of every separation; masks come beside them.
-const PICTURES: [&str; 5] = ["mixture.png", "sources.png", "waveforms.png", "cost.png", "factors.png"];
+const PICTURES: [&str; 6] =
+    ["mixture.png", "sources.png", "waveforms.png", "cost.png", "factors.png", "scores.png"];
 
 impl Job {
     /// Name of the track: the (first) input's file name without its ending.
@@ -160,8 +164,19 @@ impl Job {
         let read_seconds = clock.elapsed().as_secs_f64();
         watch.progress(reading(self.inputs.len())).map_err(|e| PipelineError::of(path, e.into()))?;
 
+        let against = match &self.score_against[..] {
+            [] => None,
+            files => Some(Against::new(files, &self.read, path, &mixture, plan.options.reference)?),
+        };
+
         let mut writer = Writer::new(&plan, &mixture);
-        let result = separator.separate_into(&mixture, watch, &mut |source| writer.take(source));
+        let mut judged = Vec::new();
+        let result = separator.separate_into(&mixture, watch, &mut |source| {
+            if against.is_some() {
+                judged.push(source.clone());
+            }
+            writer.take(source)
+        });
         let finished = result.map_err(|e| match e {
             // an error of ours that went through the method comes out as it was
             SeparationError::Sink(inner) => match inner.downcast::<PipelineError>() {
@@ -187,7 +202,24 @@ impl Job {
                 done.pictures.push(file);
             }
         }
+        let scores = match &against {
+            None => None,
+            Some(against) => {
+                let iterations = outcome.iterations;
+                Some(against.scores(method, &self.request, &mixture, iterations, &judged, watch)?)
+            }
+        };
+        let curve = against.as_ref().zip(scores.as_ref()).filter(|_| plan.options.plots);
+        if let Some(picture) = curve.and_then(|(against, scores)| against.picture(scores)) {
+            let file = plan.folder.join("scores.png");
+            report::write_bytes(&file, &picture)?;
+            writer.written.push(file.clone());
+            done.pictures.push(file);
+        }
         done.report = self.report(method, &why, &*separator, &info, &outcome, &writer, &done, read_seconds);
+        if let Some(scores) = scores {
+            done.report["scores"] = scores;
+        }
         report::write_json(&plan.folder.join("report.json"), &done.report)?;
         writer.keep();
         drop(new_folders);
@@ -207,6 +239,14 @@ impl Job {
             )));
         }
         let names = separator.source_names();
+        let n_references = self.score_against.len();
+        if n_references > 0 && n_references != names.len() {
+            return Err(PipelineError::WrongUse(format!(
+                "--score-against: {n_references} references, {} sources ({}); name one reference for each source",
+                names.len(),
+                names.join(", ")
+            )));
+        }
         let stems = match &options.two_stems {
             None => names,
             Some(name) if names.contains(name) => vec![name.clone(), format!("no_{name}")],

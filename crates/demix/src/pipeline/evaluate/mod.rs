@@ -7,8 +7,10 @@
 //! | [`oracles`] | what masks and filters could have reached |
 //! | [`tracks`] | every track of every method against a data set |
 //! | [`statistics`] | mean, median, spread, bootstrap intervals |
+//! | [`against`] | the scores of a separation where it is made |
 //! | [`outputs`] | CSV, box plots and the page of a folder of tracks |
 
+pub mod against;
 pub mod metric;
 pub mod oracles;
 pub mod outputs;

@@ -8,6 +8,10 @@ use super::outputs::{ALL_SOURCES, SummaryRow, readable};
 use super::tracks::{Listening, TrackScores};
 use crate::demo::page::{SCRIPT, STYLE, audio, decibel, escape, gain, link, push, write_cell};
 
+/// Where tables of this page differ from the demo's.
+const OWN_STYLE: &str = ".scores { max-width: none; }\n.scores tbody th { padding-top: 10px; white-space: nowrap; }\n\
+                         .heard { padding: 0 18px 8px; }\n";
+
 /// A picture beside the page.
 pub struct Drawing {
     /// Its file.
@@ -24,7 +28,7 @@ pub fn index(folder: &Path, scores: &TrackScores, summary: &[SummaryRow], drawin
     let mut page = format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>demix: scores of {n_tracks} tracks</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n\
+         <title>demix: scores of {n_tracks} tracks</title>\n<style>\n{STYLE}{OWN_STYLE}</style>\n</head>\n<body>\n\
          <div class=\"page\">\n<header>\n<h1>Scores of {n_tracks} tracks</h1>\n\
          <p>{}. Every number lies beside this page: <a href=\"scores.csv\">scores.csv</a> has a line for each \
          track, source and metric, <a href=\"summary.csv\">summary.csv</a> what follows here.</p>\n\
@@ -138,7 +142,7 @@ fn write_track(page: &mut String, folder: &Path, scores: &TrackScores, heard: &L
     push(
         page,
         format_args!(
-            "<details{}><summary>{}</summary>\n<div style=\"padding: 0 18px 8px\">\n",
+            "<details{}><summary>{}</summary>\n<div class=\"heard\">\n",
             if open { " open" } else { "" },
             escape(&heard.track)
         ),
