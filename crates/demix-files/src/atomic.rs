@@ -190,6 +190,10 @@ fn make_folders(dir: &Path) -> Result<NewFolders, FileError> {
             Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
                 return Err(in_the_way(dir, folder));
             }
+            // what is above is there, so the system keeps this place to itself
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(FileError::NoPermission { path: dir.to_path_buf(), doing: "make this folder" });
+            }
             Err(error) => return Err(FileError::from_io(dir, "make this folder", error)),
         }
     }
@@ -201,7 +205,7 @@ fn make_folders(dir: &Path) -> Result<NewFolders, FileError> {
 
 /// A file stands where `folder`, one of the folders above or of `dir`, would have to be.
 fn in_the_way(dir: &Path, folder: &Path) -> FileError {
-    let file = folder.ancestors().find(|path| path.is_file()).unwrap_or(folder);
+    let file = folder.ancestors().find(|path| path.exists()).unwrap_or(folder);
     let reason = io::Error::other(format!("the file {} is in the way", file.display()));
     FileError::Io { path: dir.to_path_buf(), doing: "make this folder", reason }
 }
