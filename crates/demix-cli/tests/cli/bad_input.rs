@@ -143,7 +143,14 @@ const REFUSED: &[(&str, i32, &[&str])] = &[
         1,
         &["text.wav/x/song: cannot make this folder", "text.wav is in the way"],
     ),
-    ("separate song.wav -o /proc/out", 1, &["/proc/out/song"]),
+    #[cfg(target_os = "linux")]
+    (
+        "separate song.wav -o /proc/out",
+        1,
+        &["/proc/out/song: no permission to make this folder", "another place"],
+    ),
+    #[cfg(unix)]
+    ("separate song.wav -o /dev/null", 1, &["/dev/null/song: cannot make", "/dev/null is in the way"]),
     ("separate song.wav -o there", 1, &["there/song/source-1.wav exists", "--overwrite", "-o"]),
     ("separate song.wav -o pictures --plots", 1, &["pictures/song/mixture.png exists", "--overwrite"]),
     (
@@ -248,6 +255,12 @@ const REFUSED: &[(&str, i32, &[&str])] = &[
     ("remix a -o a/song.wav --overwrite", 2, &["a/song.wav is an input", "-o"]),
     ("remix a -o b", 1, &["b: is a folder"]),
     ("remix a -o song.wav", 1, &["song.wav exists", "--overwrite"]),
+    (
+        "remix in -o mix.wav --gain source-1=1 --gain source-9=1",
+        2,
+        &["--gain source-9", "those in in are source-1"],
+    ),
+    ("remix there -o mix.wav", 1, &["there: no audio file", "there/song"]),
     ("remix missing -o mix.wav", 1, &["missing: no such file"]),
     // evaluate
     (

@@ -675,32 +675,47 @@ fn memory_available() -> Option<f64> {
 /// A folder without audio files, or one that cannot be read.
 pub fn expand_inputs(arguments: &[PathBuf]) -> Result<Vec<PathBuf>, PipelineError> {
     const ENDINGS: [&str; 10] = ["wav", "wave", "rf64", "flac", "mp3", "ogg", "oga", "m4a", "mp4", "aac"];
+    let is_audio = |path: &Path| {
+        let ending = path.extension().map(|e| e.to_string_lossy().to_lowercase());
+        path.is_file() && ending.is_some_and(|ending| ENDINGS.contains(&&*ending))
+    };
     let mut inputs = Vec::new();
     for argument in arguments {
         if !argument.is_dir() {
             inputs.push(argument.clone());
             continue;
         }
-        let entries =
-            std::fs::read_dir(argument).map_err(|e| FileError::from_io(argument, "read this folder", e))?;
-        let mut found: Vec<PathBuf> = entries
-            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-            .filter(|path| {
-                let ending = path.extension().map(|e| e.to_string_lossy().to_lowercase());
-                path.is_file() && ending.is_some_and(|ending| ENDINGS.contains(&&*ending))
-            })
-            .collect();
+        let inside = entries_of(argument).map_err(|e| FileError::from_io(argument, "read this folder", e))?;
+        let found: Vec<PathBuf> = inside.into_iter().filter(|path| is_audio(path)).collect();
         if found.is_empty() {
+            let hint = match folder_with_audio(argument, is_audio) {
+                Some(inside) => format!("there is some in {}, for example: name that", inside.display()),
+                None => format!("known endings are {}", ENDINGS.join(", ")),
+            };
             return Err(PipelineError::Request(format!(
-                "{}: no audio file in this folder (endings: {})",
-                argument.display(),
-                ENDINGS.join(", ")
+                "{}: no audio file in this folder; {hint}",
+                argument.display()
             )));
         }
-        found.sort();
         inputs.extend(found);
     }
     Ok(inputs)
+}
+
+/// What is in a folder, sorted.
+fn entries_of(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut entries: Vec<PathBuf> =
+        std::fs::read_dir(folder)?.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
+    entries.sort();
+    Ok(entries)
+}
+
+/// The first folder in this one that holds audio.
+fn folder_with_audio(folder: &Path, is_audio: impl Fn(&Path) -> bool) -> Option<PathBuf> {
+    let folders = entries_of(folder).ok()?.into_iter().filter(|path| path.is_dir());
+    folders
+        .into_iter()
+        .find(|inside| entries_of(inside).is_ok_and(|all| all.iter().any(|path| is_audio(path))))
 }
 
 /// Settings by name, as [`Request`] takes them.
