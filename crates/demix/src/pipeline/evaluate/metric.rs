@@ -1,6 +1,7 @@
 //! [`Metric`] by name, and [`Contest`]: every metric of estimates, mixture and oracles against the references.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 use std::ops::Range;
 
@@ -246,7 +247,12 @@ impl<'a> Contest<'a> {
     /// The estimates are the first entrant. Signals were checked to be alike, as many as references.
     pub fn new(references: &'a [Sound], estimates: &'a [Sound], settings: &MetricSettings) -> Self {
         let sounds: Vec<&Sound> = estimates.iter().collect();
-        Self { references, entrants: vec![0..sounds.len()], sounds, settings: settings.clone() }
+        Self {
+            references,
+            entrants: std::iter::once(0..sounds.len()).collect(),
+            sounds,
+            settings: settings.clone(),
+        }
     }
 
     /// Adds an entrant: one sound for each reference, in order, or one for all of them.
@@ -276,12 +282,13 @@ impl<'a> Contest<'a> {
             let projection = match taps {
                 None => None,
                 Some(taps) => {
-                    if !projections.contains_key(&taps) {
-                        let made =
-                            BssEval::new(self.references, &self.sounds, taps).map_err(|e| self.refusal(e))?;
-                        projections.insert(taps, made);
-                    }
-                    projections.get(&taps)
+                    let made = match projections.entry(taps) {
+                        Entry::Occupied(made) => made.into_mut(),
+                        Entry::Vacant(place) => place.insert(
+                            BssEval::new(self.references, &self.sounds, taps).map_err(|e| self.refusal(e))?,
+                        ),
+                    };
+                    Some(&*made)
                 }
             };
             let scores: Result<Vec<MetricScores>, EvalError> = (0..self.entrants.len())
