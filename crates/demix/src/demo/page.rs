@@ -293,7 +293,7 @@ mod tests {
     #[test]
     fn numbers_are_readable() {
         let shown =
-            [(-3.14, "−3.1"), (-0.01, "0.0"), (12.0, "12.0"), (f64::NAN, "n/a"), (f64::INFINITY, "∞")];
+            [(-3.13, "−3.1"), (-0.01, "0.0"), (12.0, "12.0"), (f64::NAN, "n/a"), (f64::INFINITY, "∞")];
         for (value, text) in shown {
             assert_eq!(decibel(value), text);
         }
