@@ -30,6 +30,7 @@ fn job(input: PathBuf, folder: &Path, request: Request) -> Job {
         request,
         read: ReadOptions::default(),
         output: OutputOptions { folder: folder.to_path_buf(), ..OutputOptions::default() },
+        score_against: Vec::new(),
     }
 }
 
