@@ -126,31 +126,23 @@ pub trait SettingValue: Sized + Clone {
     }
 }
 
-impl SettingValue for usize {
-    const KIND: &'static str = "integer";
-    fn parse(text: &str) -> Result<Self, String> {
-        text.trim().parse().map_err(|_| "a whole number was expected".into())
-    }
-    fn to_value(&self) -> Value {
-        (*self).into()
-    }
-    fn number(&self) -> Option<f64> {
-        Some(*self as f64)
-    }
+macro_rules! whole_numbers {
+    ($($type:ty),+) => {$(
+        impl SettingValue for $type {
+            const KIND: &'static str = "integer";
+            fn parse(text: &str) -> Result<Self, String> {
+                text.trim().parse().map_err(|_| "a whole number was expected".into())
+            }
+            fn to_value(&self) -> Value {
+                (*self).into()
+            }
+            fn number(&self) -> Option<f64> {
+                Some(*self as f64)
+            }
+        }
+    )+};
 }
-
-impl SettingValue for u64 {
-    const KIND: &'static str = "integer";
-    fn parse(text: &str) -> Result<Self, String> {
-        text.trim().parse().map_err(|_| "a whole number was expected".into())
-    }
-    fn to_value(&self) -> Value {
-        (*self).into()
-    }
-    fn number(&self) -> Option<f64> {
-        Some(*self as f64)
-    }
-}
+whole_numbers!(usize, u64);
 
 impl SettingValue for f64 {
     const KIND: &'static str = "number";
