@@ -621,3 +621,33 @@ fn check_entries<T: Scalar>(v: ArrayView2<'_, T>) -> Result<(), NmfError> {
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rise_is_answered_by_plain_steps_until_the_lowest_cost_is_met() {
+        let v = Array2::<f64>::ones((3, 4));
+        let settings = NmfSettings { components: 2, beta: 1.0, ..NmfSettings::default() };
+        let target = Target::new(v.view(), &settings).unwrap();
+        let start = Start { dictionary: Array2::ones((3, 2)), activations: Array2::ones((2, 4)), held: 0 };
+        let mut state = State::new(&target, &settings, start);
+        let mut exponents = |costs: &[f64]| -> Vec<f64> {
+            let after = |&cost| {
+                state.adapt(cost);
+                match state.rule() {
+                    Rule::Multiplicative { exponent } => exponent,
+                    other => panic!("{other:?}"),
+                }
+            };
+            costs.iter().map(after).collect()
+        };
+        assert_eq!(exponents(&[10.0, 9.0, 8.0]), [1.875, 1.875, 1.875]);
+        // 7 eighths, two thirds of it, in eighths
+        assert_eq!(exponents(&[8.5, 8.4, 8.2, 7.9, 7.0]), [1.0, 1.0, 1.0, 1.625, 1.625]);
+        // a lowest cost that is out of reach is forgotten in the end
+        let rises = exponents(&[7.5; CAREFUL_STEPS + 1]);
+        assert!(rises[..CAREFUL_STEPS].iter().all(|&e| e == 1.0) && rises[CAREFUL_STEPS] > 1.0, "{rises:?}");
+    }
+}

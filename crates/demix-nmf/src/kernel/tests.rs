@@ -245,6 +245,36 @@ fn threads_do_not_change_a_bit() {
     }
 }
 
+/// A component that nothing speaks for or against (0 / 0) stays as it is.
+#[test]
+fn empty_components_keep_their_activations() {
+    let (v, mut left, right) = (uniform(30, 20, 1), uniform(4, 30, 2), uniform(4, 20, 3));
+    left.row_mut(2).fill(0.0);
+    for simd in INSTRUCTIONS {
+        for beta in [0.0, 0.5, 1.0, 2.0] {
+            let target = Panels::new(v.view(), simd);
+            let rule = Rule::Multiplicative { exponent: Divergence::new(beta).mm_exponent() };
+            let rules = if beta == 2.0 { vec![rule, Rule::Hierarchical { sweeps: 2 }] } else { vec![rule] };
+            for rule in rules {
+                let got = HalfStep {
+                    target: &target,
+                    left: &left,
+                    right: &right,
+                    update: 0..4,
+                    divergence: Divergence::new(beta),
+                    rule,
+                    floor: 1e-6,
+                    sum_divergence: false,
+                    simd,
+                }
+                .run(&mut Workspace::default());
+                assert_eq!(got.right.row(2), right.row(2), "{simd} beta={beta} {rule:?}");
+                assert_ne!(got.right.row(1), right.row(1), "{simd} beta={beta} {rule:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn inverses_are_accurate() {
     fn worst<L: Lanes<Real = f32>>() -> f64 {
