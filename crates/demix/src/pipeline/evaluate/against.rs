@@ -26,8 +26,8 @@ pub struct Against {
     files: Vec<PathBuf>,
 }
 
-/// The shorter runs: each about three times as long as the one before, so that all together take half as long as the
-/// separation itself.
+/// The shorter runs: each about three times as long as the one before, the separation three times as long as the last,
+/// so that all together take at most half as long as the separation itself.
 const LADDER: [usize; 10] = [1, 3, 10, 30, 100, 300, 1000, 3000, 10000, 30000];
 
 impl Against {
@@ -74,7 +74,7 @@ impl Against {
     ) -> Result<Value, PipelineError> {
         let clock = Instant::now();
         let rungs: Vec<usize> = match method.settings().iter().any(|setting| setting.name == "iterations") {
-            true => LADDER.iter().copied().filter(|&rung| rung < iterations).collect(),
+            true => LADDER.iter().copied().filter(|&rung| 3 * rung <= iterations).collect(),
             false => Vec::new(),
         };
         let total = rungs.len() + 1;
