@@ -4,7 +4,7 @@
 use demix_figure::{
     BarPlot, BarSeries, BoxPlot, BoxSeries, FactorPlot, Factors, FrequencyAxis, Label, Picture, Quantity,
     SpectrogramPlot, StftGrid, activations, bars, boxes, cost_curve, cost_curves, dictionary, factors, mask,
-    spectrogram, spectrogram_grid, waveforms,
+    score_curves, spectrogram, spectrogram_grid, waveforms,
 };
 use demix_signal::Waveform;
 use ndarray::{Array2, ShapeBuilder};
