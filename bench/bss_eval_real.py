@@ -112,6 +112,7 @@ def compare(name, paths, measure, rival, repeat):
 
     # the order must be found, but in version 4, which the rival takes as given
     given = {**paths, "estimates": paths["estimates"] if measure == "v4" else paths["estimates"][::-1]}
+    repeat = 10 * repeat if measure == "si-sdr" else repeat  # milliseconds
     ours = run_ours(given, RATE, 1, measure, repeat, stream=False)
     references, estimates = (load(given[group], 1) for group in ("references", "estimates"))
     if measure == "v4":
