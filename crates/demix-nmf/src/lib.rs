@@ -5,7 +5,7 @@
 //! | [`factorize`] | [`Nmf`]: the loop; [`Factorization`]: what comes out |
 //! | [`divergence`] | the beta divergences and their exponents |
 //! | [`settings`] | [`NmfSettings`] |
-//! | [`init`] | random starts and singular vectors |
+//! | `init` | random starts and singular vectors |
 //! | [`grouping`] | components into sources, without training |
 //! | [`kernel`] | the multiplicative half-step in vector instructions; the only `unsafe` of the project |
 

@@ -9,7 +9,7 @@
 //! | [`stft`] | [`Stft`]: from one to the other and back |
 //! | [`window`] | the windows |
 //! | [`mel`] | frequency bands as wide as hearing's |
-//! | [`settings`] | one description of every setting, for structs, help, files and reports |
+//! | [`mod@settings`] | one description of every setting, for structs, help, files and reports |
 //! | [`watch`] | [`Watch`]: progress and cancelling of long work |
 //! | [`real`] | [`Real`]: the two precisions |
 

@@ -247,7 +247,7 @@ pub fn paragraph(lines: &[&str]) -> String {
     lines.iter().map(|line| line.trim()).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
-/// Writes a settings struct with its table; see the [module](crate::settings).
+/// Writes a settings struct with its table; see the [module](mod@crate::settings).
 #[macro_export]
 macro_rules! settings {
     (@unit) => { "" };
@@ -335,7 +335,7 @@ macro_rules! settings {
 }
 
 /// Joins settings structs into one whose names are those of all its parts; see the
-/// [module](crate::settings).
+/// [module](mod@crate::settings).
 #[macro_export]
 macro_rules! settings_group {
     (
@@ -387,7 +387,7 @@ pub fn knows<S: Settings>(name: &str) -> bool {
     S::table().iter().any(|setting| setting.name == name)
 }
 
-/// Writes an enum whose variants have names in settings; see the [module](crate::settings).
+/// Writes an enum whose variants have names in settings; see the [module](mod@crate::settings).
 #[macro_export]
 macro_rules! choices {
     (

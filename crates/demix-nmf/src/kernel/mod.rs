@@ -2,9 +2,9 @@
 //!
 //! The update of W is the same step on the transposed problem, so one kernel serves both: a *left* factor
 //! (components x rows), a *right* factor (components x columns) that is updated, and the target V as
-//! [`Panels`] (rows x columns). Panels are independent: threads take whole panels and nothing is summed
+//! `Panels` (rows x columns). Panels are independent: threads take whole panels and nothing is summed
 //! across them but the divergence, in order, so the result has the same bits for any number of threads.
-//! V R^(b-2) exists only as a strip of [`step::STRIP_ROWS`] rows by one panel, never as a whole matrix.
+//! V R^(b-2) exists only as a strip of `step::STRIP_ROWS` rows by one panel, never as a whole matrix.
 //!
 //! This is the one module of demix with `unsafe`: vector instructions need it. Every path is tested against
 //! the plain formulas in double precision.
