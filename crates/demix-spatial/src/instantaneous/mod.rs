@@ -1,0 +1,1 @@
+//! Instantaneous mixtures x = A s: real gains, no delays, no echoes.
