@@ -7,7 +7,7 @@
 //! | [`settings`] | [`NmfSettings`] |
 //! | `init` | random starts and singular vectors |
 //! | [`grouping`] | components into sources, without training |
-//! | [`kernel`] | the multiplicative half-step in vector instructions; the only `unsafe` of the project |
+//! | [`kernel`] | the multiplicative half-step in vector instructions |
 
 pub mod divergence;
 pub mod factorize;

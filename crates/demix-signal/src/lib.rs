@@ -10,12 +10,14 @@
 //! | [`window`] | the windows |
 //! | [`mel`] | frequency bands as wide as hearing's |
 //! | [`mod@settings`] | one description of every setting, for structs, help, files and reports |
+//! | [`simd`] | registers for the kernels of other crates |
 //! | [`watch`] | [`Watch`]: progress and cancelling of long work |
 //! | [`real`] | [`Real`]: the two precisions |
 
 pub mod mel;
 pub mod real;
 pub mod settings;
+pub mod simd;
 pub mod spectrogram;
 pub mod stft;
 pub mod watch;

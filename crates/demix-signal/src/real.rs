@@ -15,6 +15,8 @@ pub trait Real: NdFloat + FftNum + Default + Sum {
     fn of(x: f64) -> Self;
     /// Widens to double precision.
     fn to_double(self) -> f64;
+    /// self^exponent.
+    fn to_the(self, exponent: Self) -> Self;
 }
 
 impl Real for f32 {
@@ -26,6 +28,9 @@ impl Real for f32 {
     fn to_double(self) -> f64 {
         f64::from(self)
     }
+    fn to_the(self, exponent: Self) -> Self {
+        self.powf(exponent)
+    }
 }
 
 impl Real for f64 {
@@ -36,5 +41,8 @@ impl Real for f64 {
     }
     fn to_double(self) -> f64 {
         self
+    }
+    fn to_the(self, exponent: Self) -> Self {
+        self.powf(exponent)
     }
 }

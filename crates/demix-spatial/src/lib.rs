@@ -2,6 +2,30 @@
 //!
 //! | room | holds |
 //! | --- | --- |
+//! | [`determined`] | the one loop of FDICA, IVA, ILRMA and their relatives |
+//! | [`source`] | what is assumed of the sources |
+//! | [`update`] | how the demixing matrices follow |
+//! | [`mixture`], [`demixing`] | x, whitened, and W |
+//! | [`consistency`] | spectrograms that some waveform has |
 //! | [`instantaneous`] | mixtures x = A s without echoes: decorrelation, AMUSE, SOBI, JADE, FastICA |
+//! | `kernel`, `matrix` | the inner loops in vector instructions; small complex matrices |
 
+pub mod consistency;
+pub mod demixing;
+pub mod determined;
+mod error;
 pub mod instantaneous;
+mod kernel;
+mod matrix;
+pub mod mixture;
+pub mod source;
+pub mod update;
+
+pub use consistency::Consistency;
+pub use demixing::{Demixing, Powers};
+pub use determined::{Descent, LoopSettings, Normalization};
+pub use error::SpatialError;
+pub use matrix::C64;
+pub use mixture::{Mixture, Scalar};
+pub use source::SourceModel;
+pub use update::{Pairs, SpatialUpdate, Update};

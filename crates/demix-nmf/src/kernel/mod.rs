@@ -6,13 +6,11 @@
 //! across them but the divergence, in order, so the result has the same bits for any number of threads.
 //! V R^(b-2) exists only as a strip of `step::STRIP_ROWS` rows by one panel, never as a whole matrix.
 //!
-//! This is the one module of demix with `unsafe`: vector instructions need it. Every path is tested against
+//! `unsafe` is here for vector instructions alone. Every path is tested against
 //! the plain formulas in double precision.
 
 #![allow(unsafe_code)]
 
-mod aligned;
-mod lanes;
 mod peak;
 mod step;
 #[cfg(test)]
@@ -21,64 +19,16 @@ mod tests;
 use std::ops::Range;
 
 use demix_signal::Real;
+pub use demix_signal::simd::Simd;
+use demix_signal::simd::{self as lanes, Aligned, Isa, Lanes};
 use ndarray::{Array2, ArrayView1, ArrayView2, ArrayViewMut2, Axis, s};
 use rayon::prelude::*;
 
 use crate::Divergence;
-use aligned::Aligned;
-use lanes::Lanes;
 pub use peak::peak_flops;
 use step::{
     HalfPower, ItakuraSaito, KullbackLeibler, PANEL_REGISTERS, Power, STRIP_ROWS, Scratch, Shared, Weights,
 };
-
-demix_signal::choices! {
-    /// The vector instructions that the kernels use.
-    pub enum Simd {
-        /// The widest that this processor has.
-        Native = "native",
-        /// At most 256 bits (AVX2 and FMA), where the processor has them.
-        Avx2 = "avx2",
-        /// No particular instructions: the same bits on every machine, several times slower.
-        Portable = "portable",
-    }
-}
-
-/// Instructions, after asking the processor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Isa {
-    #[cfg(target_arch = "x86_64")]
-    Avx512,
-    #[cfg(target_arch = "x86_64")]
-    Avx2,
-    Portable,
-}
-
-impl Simd {
-    fn isa(self) -> Isa {
-        #[cfg(target_arch = "x86_64")]
-        {
-            if self == Self::Native && is_x86_feature_detected!("avx512f") {
-                return Isa::Avx512;
-            }
-            if self != Self::Portable && is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                return Isa::Avx2;
-            }
-        }
-        Isa::Portable
-    }
-
-    /// What the choice means on this processor: `avx512`, `avx2` or `portable`.
-    pub fn resolved(self) -> &'static str {
-        match self.isa() {
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => "avx512",
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => "avx2",
-            Isa::Portable => "portable",
-        }
-    }
-}
 
 /// A precision that has kernels.
 pub trait Scalar: Real + sealed::Kernels {}

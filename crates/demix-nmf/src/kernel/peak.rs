@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use super::lanes::{self, Lanes};
 use super::{Isa, Simd};
+use demix_signal::simd::{self as lanes, Lanes};
 
 /// Independent chains: enough to hide the latency of a fused multiply-add on any processor.
 const CHAINS: usize = 12;

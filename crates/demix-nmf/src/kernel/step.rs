@@ -12,9 +12,9 @@
 use std::ops::Range;
 
 use super::Rule;
-use super::aligned::LINE_BYTES;
-use super::lanes::Lanes;
 use demix_signal::Real;
+use demix_signal::simd::LINE_BYTES;
+use demix_signal::simd::Lanes;
 
 /// Rows of the strip: a multiple of every row group, small enough that strip and factors share L1.
 pub(super) const STRIP_ROWS: usize = 96;
@@ -54,11 +54,11 @@ pub(super) struct Shared<'a, T> {
 
 /// Work space of one thread.
 pub(super) struct Scratch<T> {
-    pub right: super::aligned::Aligned<T>,
-    pub numerator: super::aligned::Aligned<T>,
-    pub denominator: super::aligned::Aligned<T>,
-    pub strip: super::aligned::Aligned<T>,
-    pub strip_2: super::aligned::Aligned<T>,
+    pub right: demix_signal::simd::Aligned<T>,
+    pub numerator: demix_signal::simd::Aligned<T>,
+    pub denominator: demix_signal::simd::Aligned<T>,
+    pub strip: demix_signal::simd::Aligned<T>,
+    pub strip_2: demix_signal::simd::Aligned<T>,
     /// The divergence of each column.
     pub divergence: Vec<f64>,
 }

@@ -84,7 +84,7 @@ fn compare<T: Scalar>(
         // buffers of another problem must not shine through
         let mut work = Workspace::default();
         let dirty = |n: usize| {
-            let mut buffer = aligned::Aligned::new(0, T::ZERO);
+            let mut buffer = demix_signal::simd::Aligned::new(0, T::ZERO);
             buffer.resize(n, T::of(f64::NAN));
             buffer
         };

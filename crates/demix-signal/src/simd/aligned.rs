@@ -3,11 +3,11 @@
 use std::ops::{Deref, DerefMut};
 
 /// Bytes of a cache line.
-pub(super) const LINE_BYTES: usize = 64;
+pub const LINE_BYTES: usize = 64;
 
 /// Numbers from the beginning of a cache line on.
 #[derive(Debug, Default)]
-pub(super) struct Aligned<T> {
+pub struct Aligned<T> {
     buffer: Vec<T>,
     first: usize,
     length: usize,
@@ -15,7 +15,7 @@ pub(super) struct Aligned<T> {
 
 impl<T: Copy> Aligned<T> {
     /// `length` times `value`.
-    pub(super) fn new(length: usize, value: T) -> Self {
+    pub fn new(length: usize, value: T) -> Self {
         let spare = LINE_BYTES / size_of::<T>();
         let buffer = vec![value; length + spare];
         let first = buffer.as_ptr().align_offset(LINE_BYTES).min(spare);
@@ -23,7 +23,7 @@ impl<T: Copy> Aligned<T> {
     }
 
     /// Makes room for `length` numbers: of any value, if they were there before.
-    pub(super) fn resize(&mut self, length: usize, value: T) {
+    pub fn resize(&mut self, length: usize, value: T) {
         if self.first + length > self.buffer.len() {
             *self = Self::new(length, value);
         }

@@ -1,19 +1,21 @@
 //! [`Lanes`]: a register of equal numbers, on AVX-512, AVX2 or any machine.
 //!
 //! Everything here is inlined into a function that was compiled for the instructions in question
-//! (see [`super::step`]); that is what makes the calls sound and fast.
+//! (`#[target_feature]`); that is what makes the calls sound and fast.
 
-use demix_signal::Real;
+use crate::Real;
 
 /// A SIMD register of `N` numbers.
 ///
 /// # Safety
 /// The methods may only run on a processor that has the instructions of the implementation.
-pub(super) trait Lanes: Copy {
+pub trait Lanes: Copy {
+    /// The numbers of a register.
     type Real: Real;
     /// Numbers in a register.
     const N: usize;
 
+    /// Every lane `x`.
     unsafe fn splat(x: Self::Real) -> Self;
     /// Reads `N` numbers; `from` needs no alignment.
     unsafe fn load(from: *const Self::Real) -> Self;
@@ -22,13 +24,19 @@ pub(super) trait Lanes: Copy {
     /// Asks for the cache line at `from`, which need not exist, ahead of its use.
     #[inline(always)]
     unsafe fn prefetch(_from: *const Self::Real) {}
+    /// self + other.
     unsafe fn add(self, other: Self) -> Self;
+    /// self - other.
     unsafe fn sub(self, other: Self) -> Self;
+    /// self * other.
     unsafe fn mul(self, other: Self) -> Self;
+    /// self / other.
     unsafe fn div(self, other: Self) -> Self;
     /// 1 / self of positive normal numbers, to a unit or two in the last place.
     unsafe fn inverse(self) -> Self;
+    /// The larger of both.
     unsafe fn max(self, other: Self) -> Self;
+    /// The square root.
     unsafe fn sqrt(self) -> Self;
     /// The number where it is larger than `limit`, else 0.
     unsafe fn above(self, limit: Self) -> Self;
@@ -76,7 +84,7 @@ unsafe fn ln_from_parts<L: Lanes<Real = f32>>(f: L, e: L) -> L {
 
 /// Plain arrays: every machine, the same bits everywhere (no fused operation).
 #[derive(Clone, Copy)]
-pub(super) struct Portable<T, const N: usize>([T; N]);
+pub struct Portable<T, const N: usize>([T; N]);
 
 macro_rules! portable {
     ($real:ty, $n:literal, $ln:path) => {
@@ -159,8 +167,9 @@ unsafe fn ln_one_by_one<L: Lanes<Real = f64>>(x: L) -> L {
     unsafe { x.map(f64::ln) }
 }
 
+/// Registers of x86 processors.
 #[cfg(target_arch = "x86_64")]
-pub(super) mod x86 {
+pub mod x86 {
     use super::{Lanes, THREE_QUARTERS, ln_from_parts, ln_one_by_one};
     use std::arch::x86_64::*;
 
@@ -170,7 +179,7 @@ pub(super) mod x86 {
          $inverse:path, $above:path, $ln:path) => {
             $(#[$doc])+
             #[derive(Clone, Copy)]
-            pub(in super::super) struct $name($register);
+            pub struct $name($register);
 
             impl Lanes for $name {
                 type Real = $real;
