@@ -130,7 +130,7 @@ fn sweep<T: Scalar>(
     if model.weights() == Weights::Tied {
         // weights of a step depend on y of all bins after the step before
         for (k, step) in steps.iter().enumerate() {
-            if k > 0 {
+            if k > 0 && step.fresh_weights {
                 let changed: Vec<usize> = step.needs.clone();
                 model.look(&Powers { mixture, demixing, instead: None }, &changed);
             }
@@ -157,7 +157,7 @@ fn sweep_bins<T: Scalar>(
         |scratch, (bin, w)| {
             let mut fresh = true;
             for step in steps {
-                if fresh || weights == Weights::PerSlot {
+                if fresh || weights == Weights::PerSlot && step.fresh_weights {
                     // weights of a fixed model serve all steps, so all of them are computed for the first
                     let all: Vec<usize>;
                     let needed = if weights == Weights::Fixed {

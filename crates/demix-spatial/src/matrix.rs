@@ -190,28 +190,35 @@ pub(crate) type Pair = [C64; 2];
 /// Generalised eigenvectors of a pair of 2 x 2 Hermitian positive matrices, a h = lambda b h: that of the smaller
 /// lambda, then that of the larger, of any length.
 pub(crate) fn generalized_eigenvectors(a: [C64; 4], b: [C64; 4]) -> Option<(Pair, Pair)> {
-    // lambda^2 det b - lambda trace(adj(b) a) + det a = 0
-    let det = |m: [C64; 4]| (m[0] * m[3] - m[1] * m[2]).re;
-    let (det_a, det_b) = (det(a), det(b));
-    let middle = (b[3] * a[0] + b[0] * a[3] - b[1] * a[2] - b[2] * a[1]).re / 2.0;
-    if !(det_b > 0.0 && middle > 0.0 && middle.is_finite() && det_a.is_finite()) {
+    // b = l l^H, c = l^-1 a l^-H: an ordinary problem, which one rotation solves
+    let l_00 = b[0].re.sqrt();
+    let l_10 = b[2] / l_00;
+    let l_11 = (b[3].re - l_10.norm_sqr()).sqrt();
+    if !(l_00 > 0.0 && l_11 > 0.0 && l_11.is_finite()) {
         return None;
     }
-    let root = (middle * middle - det_a * det_b).max(0.0).sqrt();
-    // below the square root of the rounding the root is noise
-    if root <= 3e-8 * middle {
-        // a multiple of each other: any basis that is orthogonal in both
-        return (b[0].re > 0.0).then(|| ([ONE, ZERO], [-b[1] / b[0], ONE]));
+    let c_00 = a[0].re / (l_00 * l_00);
+    let x_10 = (a[2] - l_10 * a[0] / l_00) / l_11;
+    let c_10 = x_10 / l_00;
+    let c_11 = (a[3].re - 2.0 * (l_10.conj() * a[2]).re / l_00 + l_10.norm_sqr() * c_00) / (l_11 * l_11);
+    let half = 0.5 * (c_00 - c_11);
+    let size = (half * half + c_10.norm_sqr()).sqrt();
+    if !size.is_finite() {
+        return None;
     }
-    let large = (middle + root) / det_b;
-    let small = (det_a / (middle + root)).max(0.0);
-    let vector = |lambda: f64| {
-        // orthogonal to the larger row of a - lambda b
-        let m: [C64; 4] = std::array::from_fn(|k| a[k] - b[k] * lambda);
-        let upper = m[0].norm_sqr() + m[1].norm_sqr() >= m[2].norm_sqr() + m[3].norm_sqr();
-        if upper { [m[1], -m[0]] } else { [m[3], -m[2]] }
+    // the eigenvector of the larger eigenvalue is (half + size, c_10), or (conj(c_10), size - half): no cancellation
+    let large = match half >= 0.0 {
+        _ if size == 0.0 => [ONE, ZERO],
+        true => [C64::new(half + size, 0.0), c_10],
+        false => [c_10.conj(), C64::new(size - half, 0.0)],
     };
-    Some((vector(small), vector(large)))
+    let small = [-large[1].conj(), large[0].conj()];
+    // h = l^-H g
+    let back = |g: Pair| {
+        let h_1 = g[1] / l_11;
+        [(g[0] - l_10.conj() * h_1) / l_00, h_1]
+    };
+    Some((back(small), back(large)))
 }
 
 /// h / sqrt(h^H m h).

@@ -103,6 +103,10 @@ fn agree<M: SourceModel<f64>>(
                 want.slice_mut(s![0, .., ..]).assign(&w.slice(s![0, .., ..]));
                 tolerance = 1e-7;
             }
+            if case == "auxiva/laplace_IP2_3ch" {
+                // a change of the input in its last digit moves W of bin 3 by 2e-8 in the first iteration
+                tolerance = 2e-7;
+            }
             let error = error(&w, &want, free_phase);
             assert!(error < tolerance, "{case}: W after {iterations}: {error:.1e}");
         }

@@ -20,7 +20,7 @@ impl SpatialUpdate for Ip2 {
             // one source has no partner
             return super::one_step(1, 1);
         }
-        let step = |(a, b)| Step { outputs: vec![a, b], needs: vec![a, b] };
+        let step = |(a, b)| Step { outputs: vec![a, b], needs: vec![a, b], fresh_weights: true };
         self.pairs.of(n_sources).into_iter().map(step).collect()
     }
 

@@ -20,7 +20,8 @@ impl SpatialUpdate for Iss2 {
         if n_channels == 1 {
             return super::one_step(1, 1);
         }
-        let step = |(a, b)| Step { outputs: vec![a, b], needs: (0..n_sources).collect() };
+        let step =
+            |(a, b)| Step { outputs: vec![a, b], needs: (0..n_sources).collect(), fresh_weights: false };
         self.pairs.of(n_channels).into_iter().map(step).collect()
     }
 

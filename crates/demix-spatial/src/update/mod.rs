@@ -104,13 +104,15 @@ impl Bin<'_> {
     }
 }
 
-/// A part of a sweep; weights that depend on y are asked for again before each.
+/// A part of a sweep.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
     /// The outputs that the step is about.
     pub outputs: Vec<usize>,
     /// The sources whose U it needs.
     pub needs: Vec<usize>,
+    /// Whether weights that depend on y are asked for again before it.
+    pub fresh_weights: bool,
 }
 
 /// One sweep over the demixing matrix of a bin.
@@ -129,5 +131,5 @@ pub trait SpatialUpdate: Send + Sync {
 
 /// One step that takes all sources.
 fn one_step(n_sources: usize, n_outputs: usize) -> Vec<Step> {
-    vec![Step { outputs: (0..n_outputs).collect(), needs: (0..n_sources).collect() }]
+    vec![Step { outputs: (0..n_outputs).collect(), needs: (0..n_sources).collect(), fresh_weights: true }]
 }
