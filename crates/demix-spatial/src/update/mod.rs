@@ -48,6 +48,20 @@ demix_signal::choices! {
     }
 }
 
+impl Update {
+    /// The update; `pairs` and the `step` of the gradient matter to those that have them.
+    pub fn build(self, pairs: Pairs, step: f64) -> Box<dyn SpatialUpdate> {
+        match self {
+            Self::Ip1 => Box::new(Ip1),
+            Self::Ip2 => Box::new(Ip2 { pairs }),
+            Self::Iss1 => Box::new(Iss1),
+            Self::Iss2 => Box::new(Iss2 { pairs }),
+            Self::Ipa => Box::new(Ipa),
+            Self::NaturalGradient => Box::new(NaturalGradient { step }),
+        }
+    }
+}
+
 demix_signal::choices! {
     /// Which pairs of sources the updates of pairs take.
     pub enum Pairs {
