@@ -62,6 +62,7 @@ def parse():
     parser.add_argument("--iterations", type=int, default=10, help="of which the time is taken")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--far", type=int, default=100, help="iterations to the cost that is raced for; 0: no race")
+    parser.add_argument("--precision", choices=["f32", "f64"], default="f32", help="of ours; the rivals have double")
     parser.add_argument("--long", action="store_true", help="also ten minutes of stereo, ours only")
     parser.add_argument("--demix", type=Path, default=target_folder() / "release/demix")
     return parser.parse_args()
@@ -82,7 +83,13 @@ def by_threads(arguments):
             str(arguments.far),
         ]
         command += ["--iterations", str(arguments.iterations), "--rounds", str(arguments.rounds)]
-        command += ["--demix", str(arguments.demix), *(["--long"] if arguments.long else [])]
+        command += [
+            "--demix",
+            str(arguments.demix),
+            "--precision",
+            arguments.precision,
+            *(["--long"] if arguments.long else []),
+        ]
         output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
         print("\n".join(output[:-1]), end="\n\n", flush=True)
         found[threads] = json.loads(output[-1])
@@ -135,9 +142,8 @@ def per_iteration(name, threads, arguments):
     for rival in rivals:
         separate_stft(RIVALS[rival], x, 0, 1, components)  # loads the library
     for _ in range(arguments.rounds):
-        ours.append(
-            run_ours(x, factors, {**settings, "iterations": 5 * arguments.iterations}, threads)["seconds_per_iteration"]
-        )
+        mine = {**settings, "precision": arguments.precision, "iterations": 5 * arguments.iterations}
+        ours.append(run_ours(x, factors, mine, threads)["seconds_per_iteration"])
         for rival in rivals:
             for length, iterations in [("short", 1), ("long", 1 + arguments.iterations)]:
                 begin = time.perf_counter()
@@ -167,11 +173,12 @@ def race(name, threads, arguments):
     found = {}
     for rival, its_start in [("ssspy-ilrma-ip1", factors), ("pra-ilrma", None)]:
         own = {"components": components} if its_start is None else {}
-        ours = run_ours(x, its_start, {**settings, **own, "iterations": 2 * arguments.far}, threads)
+        mine = {**settings, **own, "precision": arguments.precision, "iterations": 2 * arguments.far}
+        ours = run_ours(x, its_start, mine, threads)
         reached = [i for i, cost in enumerate(ours["cost"]) if cost <= targets[rival]]
         found[rival] = {
             "rival": seconds[rival],
-            "ours": reached[0] * ours["seconds_per_iteration"] if reached else None,
+            "ours": ours["elapsed"][reached[0]] if reached else None,
             "iterations": reached[0] if reached else None,
         }
     return found

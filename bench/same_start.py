@@ -12,8 +12,9 @@ cases and seeds. The last line is JSON.
 
 Ours is the example `demix_npy` of demix-spatial: a folder with X.npy (channels, bins, frames), T0.npy (sources, bins,
 components), V0.npy (sources, components, frames), and settings NAME=VALUE; it writes Y.npy (sources, bins, frames) at
-microphone 1 and prints {"seconds_per_iteration", "cost": [...]}: the cost at the start and after every iteration,
-summed over frames. Without T0.npy and V0.npy the program makes its own start from the settings `components` and `seed`.
+microphone 1 and prints {"seconds_per_iteration", "cost", "elapsed"}: the cost at the start and after every iteration,
+summed over frames, and when each was known, in seconds. Without T0.npy and V0.npy it makes its own start from the
+settings `components` and `seed`.
 """
 
 import argparse
@@ -78,6 +79,7 @@ def parse():
     parser.add_argument("--iterations", type=int, default=20)
     parser.add_argument("--own-starts", type=int, default=0, help="so many seeds")
     parser.add_argument("--own-iterations", type=int, default=100)
+    parser.add_argument("--precision", choices=["f64", "f32"], default="f64", help="of ours")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "demix-bench-cache")
     return parser.parse_args()
@@ -119,9 +121,8 @@ def contest(case, name, arguments):
 
     settings, (rival, rival_settings) = CONTESTS[name]
     start = None if settings["method"] == "auxiva" else random_start(case, seed=0)
-    ours = sound(
-        case, run_ours(case.x, start, {**settings, "iterations": arguments.iterations}, arguments.threads)["y"]
-    )
+    settings = {**settings, "iterations": arguments.iterations, "precision": arguments.precision}
+    ours = sound(case, run_ours(case.x, start, settings, arguments.threads)["y"])
     theirs = sound(case, run_ssspy(case.x, start, rival, rival_settings, arguments.iterations, case.components))
     a, b = (score(case.images, signals, case.rate)["sdr"] for signals in (ours, theirs))
     error = np.sum((ours - theirs) ** 2) / np.sum(theirs**2)
@@ -216,6 +217,7 @@ def own_start(case, who, seed, arguments, results):
             "update": "ip1",
             "components": case.components,
             "iterations": iterations,
+            "precision": arguments.precision,
             "seed": seed,
         }
         y = run_ours(case.x, None, settings, arguments.threads)["y"]
