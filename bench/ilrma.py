@@ -62,7 +62,9 @@ def parse():
     parser.add_argument("--iterations", type=int, default=10, help="of which the time is taken")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--far", type=int, default=100, help="iterations to the cost that is raced for; 0: no race")
-    parser.add_argument("--precision", choices=["f32", "f64"], default="f32", help="of ours; the rivals have double")
+    parser.add_argument(
+        "--precision", choices=["single", "double"], default="single", help="of ours; the rivals have double"
+    )
     parser.add_argument("--long", action="store_true", help="also ten minutes of stereo, ours only")
     parser.add_argument("--demix", type=Path, default=target_folder() / "release/demix")
     return parser.parse_args()

@@ -79,7 +79,7 @@ def parse():
     parser.add_argument("--iterations", type=int, default=20)
     parser.add_argument("--own-starts", type=int, default=0, help="so many seeds")
     parser.add_argument("--own-iterations", type=int, default=100)
-    parser.add_argument("--precision", choices=["f64", "f32"], default="f64", help="of ours")
+    parser.add_argument("--precision", choices=["double", "single"], default="double", help="of ours")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "demix-bench-cache")
     return parser.parse_args()
@@ -154,8 +154,9 @@ def run_ours(x, start, settings, threads):
         for name, factor in zip(["T0", "V0"], start or []):
             np.save(folder / f"{name}.npy", factor)
         command = [target_folder() / "release/examples/demix_npy", folder]
-        command += [f"{name}={value}" for name, value in {**settings, "threads": threads, "tolerance": 0}.items()]
-        done = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ))
+        command += [f"{name}={value}" for name, value in settings.items()]
+        environment = {**os.environ, "RAYON_NUM_THREADS": str(threads)}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
         if done.returncode != 0:
             sys.exit(f"demix_npy: {done.stderr.strip()}")
         return {**json.loads(done.stdout), "y": np.load(folder / "Y.npy")}
