@@ -6,6 +6,7 @@
 //! | [`source`] | what is assumed of the sources |
 //! | [`update`] | how the demixing matrices follow |
 //! | [`mixture`], [`demixing`] | x, whitened, and W |
+//! | [`rescale`], [`permutation`] | scale and order of the outputs, which the mixture leaves open |
 //! | [`consistency`] | spectrograms that some waveform has |
 //! | [`instantaneous`] | mixtures x = A s without echoes: decorrelation, AMUSE, SOBI, JADE, FastICA |
 //! | `kernel`, `matrix` | the inner loops in vector instructions; small complex matrices |
@@ -18,6 +19,8 @@ pub mod instantaneous;
 mod kernel;
 mod matrix;
 pub mod mixture;
+pub mod permutation;
+pub mod rescale;
 pub mod source;
 pub mod update;
 
@@ -27,5 +30,6 @@ pub use determined::{Descent, LoopSettings, Normalization};
 pub use error::SpatialError;
 pub use matrix::C64;
 pub use mixture::{Mixture, Scalar};
+pub use rescale::Scaling;
 pub use source::SourceModel;
 pub use update::{Pairs, SpatialUpdate, Update};

@@ -9,8 +9,8 @@ use demix_signal::{Padding, StftSettings, Window};
 use demix_spatial::source::{Contrast, Distribution, Laplace, LowRank, SharedLowRank, Spherical};
 use demix_spatial::update::{Ip1, Ip2, Iss1, Iss2};
 use demix_spatial::{
-    C64, Consistency, Demixing, LoopSettings, Mixture, Normalization, Pairs, SourceModel, SpatialUpdate,
-    determined,
+    C64, Consistency, Demixing, LoopSettings, Mixture, Normalization, Pairs, Scaling, SourceModel,
+    SpatialUpdate, determined, rescale,
 };
 use ndarray::{Array2, Array3, ArrayD, Axis, Ix1, Ix2, Ix3, s};
 
@@ -277,5 +277,48 @@ fn consistent_ilrma_agrees() {
         let want = complex(&format!("ilrma/consistent_IP1_pb_2ch/W_{iterations}.npy"));
         let error = error(&demixing.matrices(&mixture), &want, false);
         assert!(error < TOLERANCE, "after {iterations}: {error:.1e}");
+    }
+}
+
+#[test]
+fn scales_agree() {
+    let x = complex("bss_input_3ch/X.npy").permuted_axes([1, 0, 2]);
+    let mixture = mixture(3);
+    let w = complex("scaling/W.npy");
+    let demixing = Demixing::given(&mixture, &w).unwrap();
+    assert!(error(&demixing.matrices(&mixture), &w, false) < 1e-12);
+    let mixing = demixing.mixing(&mixture);
+    let all: ArrayD<C64> = array("scaling/W_pb_all.npy");
+    for reference in 0..3 {
+        let mut scaled = w.clone();
+        for ((bin, source, _), w) in scaled.indexed_iter_mut() {
+            *w *= mixing[[bin, reference, source]];
+        }
+        let want = all.index_axis(Axis(0), reference).to_owned().into_dimensionality::<Ix3>().unwrap();
+        assert!(error(&scaled, &want, false) < 1e-10, "microphone {reference}");
+        if reference != 1 {
+            let want = complex(&format!("scaling/W_pb_ref{reference}.npy"));
+            assert!(error(&scaled, &want, false) < 1e-10, "microphone {reference}");
+        }
+    }
+    let scaled = |gains: &Array3<C64>| {
+        let mut y = demixing.estimates(&mixture);
+        for ((source, bin, _), y) in y.indexed_iter_mut() {
+            *y *= gains[[bin, 0, source]];
+        }
+        y
+    };
+    let gains = |scaling| rescale::gains(scaling, w.view(), mixing.view(), x.view());
+    let y = scaled(&gains(Scaling::LeastSquares));
+    assert!(error(&y, &complex("scaling/Y_mdp_ref0.npy"), false) < 1e-10);
+    // noise-free and square, the projection of the data is that of the matrices
+    let y = scaled(&gains(Scaling::ProjectionBack));
+    let error = error(&y, &complex("scaling/Y_pb_from_data_ref0.npy"), false);
+    // theirs inverts the covariance of y, whose condition is the square: 6e-10 from the inverse of W
+    assert!(error < 1e-9, "{error:.1e}");
+    let z: Array2<C64> = array("scaling/pra_z_ref0.npy").into_dimensionality::<Ix2>().unwrap();
+    let least_squares = gains(Scaling::LeastSquares);
+    for ((bin, source), z) in z.indexed_iter() {
+        assert!((least_squares[[bin, 0, source]] - z.conj()).norm() < 1e-10 * z.norm());
     }
 }
