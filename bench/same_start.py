@@ -20,6 +20,7 @@ settings `components` and `seed`.
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -145,7 +146,10 @@ def random_start(case, seed):
 
 
 def run_ours(x, start, settings, threads):
-    """Y at microphone 1 and what the program prints. Without a start: its own, from the setting seed."""
+    """What the program prints, its processor time (cpu), and y at microphone 1 unless write=no.
+
+    Without a start it makes its own, from the setting seed.
+    """
     import numpy as np
 
     with tempfile.TemporaryDirectory() as folder:
@@ -156,10 +160,13 @@ def run_ours(x, start, settings, threads):
         command = [target_folder() / "release/examples/demix_npy", folder]
         command += [f"{name}={value}" for name, value in settings.items()]
         environment = {**os.environ, "RAYON_NUM_THREADS": str(threads)}
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
         if done.returncode != 0:
             sys.exit(f"demix_npy: {done.stderr.strip()}")
-        return {**json.loads(done.stdout), "y": np.load(folder / "Y.npy")}
+        found = {**json.loads(done.stdout), "cpu": after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime}
+        return found if settings.get("write") == "no" else {**found, "y": np.load(folder / "Y.npy")}
 
 
 def run_ssspy(x, start, rival, settings, iterations, components, seed=0):
