@@ -27,7 +27,6 @@ class Rival:
     random: bool = True  # starts from random factors; else from W = I, always the same
     components: int | None = None  # where it is not the setting of the whole bench
     seeds: int = 5  # at most, where it is slow
-    late: int = 0  # rounds of seeds that go before its first
 
 
 def pyroomacoustics(x, seed, iterations, components, function):
@@ -49,25 +48,25 @@ def ssspy(x, seed, iterations, components, name, **settings):
     return getattr(room, name)(record_loss=False, **settings)(x, n_iter=iterations)
 
 
-def by_ssspy(name, iterations, update="IP1", random=True, seeds=5, late=0, **settings):
+def by_ssspy(name, iterations, update="IP1", random=True, seeds=5, **settings):
     settings = {"name": name, "spatial_algorithm": update, **settings}
-    return Rival("ssspy", ssspy, iterations, settings, random=random, seeds=seeds, late=late)
+    return Rival("ssspy", ssspy, iterations, settings, random=random, seeds=seeds)
 
 
 def by_pyroomacoustics(function, iterations, **more):
     return Rival("pyroomacoustics", pyroomacoustics, iterations, {"function": function}, **more)
 
 
-RIVALS = {
+RIVALS = {  # the order in which a round of seeds takes them
     "pra-auxiva": by_pyroomacoustics("auxiva", 50, random=False),
-    "pra-ilrma": by_pyroomacoustics("ilrma", 100),
-    "pra-fastmnmf2": by_pyroomacoustics("fastmnmf2", 100, components=8, seeds=1, late=2),  # 8 is its default
     "ssspy-auxiva": by_ssspy("AuxLaplaceIVA", 50, random=False),
     "ssspy-fdica": by_ssspy("AuxLaplaceFDICA", 50, random=False),
+    "pra-ilrma": by_pyroomacoustics("ilrma", 100),
     "ssspy-ilrma-ip1": by_ssspy("GaussILRMA", 100, seeds=3),
-    "ssspy-ilrma-iss1": by_ssspy("GaussILRMA", 100, "ISS1", seeds=1, late=1),
-    "ssspy-ilrma-ip2": by_ssspy("GaussILRMA", 100, "IP2", seeds=1, late=1),
     "ssspy-t-ilrma": by_ssspy("TILRMA", 100, seeds=1, dof=1000),
+    "ssspy-ilrma-iss1": by_ssspy("GaussILRMA", 100, "ISS1", seeds=1),
+    "ssspy-ilrma-ip2": by_ssspy("GaussILRMA", 100, "IP2", seeds=1),
+    "pra-fastmnmf2": by_pyroomacoustics("fastmnmf2", 100, components=8, seeds=1),  # 8 is its default
 }
 
 
