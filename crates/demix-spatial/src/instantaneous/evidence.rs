@@ -1,0 +1,220 @@
+//! Whether a mixture is convolutive: [`convolutive_evidence`].
+//!
+//! Real gains keep the phases of independent sources: at every frequency the cross spectra of an instantaneous mixture
+//! are real but for chance, whatever the gains and whether or not its sources can be told apart. Delays and echoes
+//! turn them. With S(f) = R + iJ, the evidence is the mean over frequencies of -tr((R^-1 J)^2) / N, between 0 (real)
+//! and 1 (each frequency holds one source that reaches the channels at different times); it is the same for every
+//! invertible real mixture of the channels. Frames are brought to one level first, so that a few loud ones do not
+//! decide.
+
+use demix_signal::Waveform;
+use nalgebra::DMatrix;
+use ndarray::s;
+use rayon::prelude::*;
+use realfft::RealFftPlanner;
+use realfft::num_complex::Complex;
+
+use super::covariance::LaggedCovariances;
+use super::jade::whiten;
+use super::mixture::check;
+use super::whitening::Whitening;
+use crate::SpatialError;
+
+/// The evidence above which a mixture is called convolutive; chosen and tested in `docs/instantaneous.md`.
+pub const CONVOLUTIVE: f64 = 0.1;
+/// Length of a frame in seconds: many more samples than a short echo, and still many frames.
+const FRAME: f64 = 0.064;
+/// Frames whose power in a bin is less than this share of the mean of the bin are pauses.
+const PAUSE: f64 = 1e-4;
+/// Bins whose power is less than this share of the strongest are beyond what the recording holds (a codec's cut-off).
+const EMPTY: f64 = 1e-8;
+/// Parts that threads take.
+const PARTS: usize = 16;
+
+/// What tells convolutive from instantaneous mixtures.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConvolutiveEvidence {
+    /// Mean over frequencies, 0 to 1, what chance gives taken off.
+    pub evidence: f64,
+    /// Whether it is above [`CONVOLUTIVE`].
+    pub convolutive: bool,
+    /// Centre of each bin in Hz.
+    pub frequencies: Vec<f64>,
+    /// The evidence of each bin, chance included; NaN where there is no power.
+    pub bins: Vec<f64>,
+}
+
+/// Looks at the `n_sources` strongest principal components of the channels. With one of them, or where all channels
+/// are the same, there is nothing to tell and the evidence is 0.
+///
+/// # Errors
+/// An empty mixture, samples that are not finite, no source, more sources than channels.
+pub fn convolutive_evidence(
+    mixture: &Waveform,
+    n_sources: usize,
+) -> Result<ConvolutiveEvidence, SpatialError> {
+    check("this test", mixture, n_sources)?;
+    let covariances = LaggedCovariances::new(mixture, &[]);
+    let whitening = Whitening::new(&covariances.covariances[0], &covariances.mean, n_sources);
+    let n = whitening.rank();
+    let length = ((FRAME * f64::from(mixture.sample_rate)) as usize).next_power_of_two();
+    let n_bins = length / 2 + 1;
+    let step = f64::from(mixture.sample_rate) / length as f64;
+    let frequencies = (0..n_bins).map(|bin| bin as f64 * step).collect();
+    let hop = length / 2;
+    let n_frames = (mixture.n_samples().saturating_sub(length)) / hop + 1;
+    if n < 2 || mixture.n_samples() < length {
+        let bins = vec![f64::NAN; n_bins];
+        return Ok(ConvolutiveEvidence { evidence: 0.0, convolutive: false, frequencies, bins });
+    }
+    let frames = Frames { mixture, whitening: &whitening, mean: &covariances.mean, length, hop, n_frames };
+    let mean_power = frames.sum(vec![0.0; n_bins], |z, power: &mut Vec<f64>| {
+        for z in z {
+            power.iter_mut().zip(z).for_each(|(power, z)| *power += z.norm_sqr());
+        }
+    });
+    let sums = frames.sum(vec![Cross::new(n); n_bins], |z, cross: &mut Vec<Cross>| {
+        for (bin, cross) in cross.iter_mut().enumerate() {
+            cross.add(z, bin, PAUSE * mean_power[bin] / n_frames as f64);
+        }
+    });
+    let floor = EMPTY * mean_power.iter().fold(0.0f64, |m, &p| m.max(p));
+    let bins: Vec<f64> = sums
+        .iter()
+        .zip(&mean_power)
+        // DC and the highest frequency are real by themselves
+        .enumerate()
+        .map(
+            |(bin, (cross, &power))| {
+                if bin == 0 || bin + 1 == n_bins || power <= floor { f64::NAN } else { cross.evidence() }
+            },
+        )
+        .collect();
+    let used: Vec<f64> = bins
+        .iter()
+        .zip(&sums)
+        .filter(|(evidence, _)| evidence.is_finite())
+        // independent circular sources: the imaginary part is as large as 1 / (2 frames); windows that overlap by half
+        // count as one and a half
+        .map(|(evidence, cross)| (evidence - 0.75 / cross.frames as f64).max(0.0))
+        .collect();
+    let evidence = used.iter().sum::<f64>() / used.len().max(1) as f64;
+    Ok(ConvolutiveEvidence { evidence, convolutive: evidence > CONVOLUTIVE, frequencies, bins })
+}
+
+/// Spectra of white frames.
+struct Frames<'a> {
+    mixture: &'a Waveform,
+    whitening: &'a Whitening,
+    mean: &'a nalgebra::DVector<f64>,
+    length: usize,
+    hop: usize,
+    n_frames: usize,
+}
+
+/// What is summed over frames.
+trait Sum {
+    fn add_up(&mut self, other: &Self);
+}
+
+impl Sum for f64 {
+    fn add_up(&mut self, other: &Self) {
+        *self += other;
+    }
+}
+
+impl Frames<'_> {
+    /// Sums over all frames, in parts that do not depend on the number of threads.
+    fn sum<T: Sum + Clone + Send + Sync>(
+        &self,
+        zero: Vec<T>,
+        take: impl Fn(&[Vec<Complex<f64>>], &mut Vec<T>) + Sync,
+    ) -> Vec<T> {
+        let transform = RealFftPlanner::new().plan_fft_forward(self.length);
+        let window: Vec<f64> = (0..self.length)
+            .map(|t| (std::f64::consts::PI * (t as f64 + 0.5) / self.length as f64).sin().powi(2))
+            .collect();
+        let parts: Vec<Vec<T>> = (0..PARTS)
+            .into_par_iter()
+            .map(|part| {
+                let mut sum = zero.clone();
+                let mut scratch = transform.make_scratch_vec();
+                let mut spectra = vec![transform.make_output_vec(); self.whitening.rank()];
+                for frame in part * self.n_frames / PARTS..(part + 1) * self.n_frames / PARTS {
+                    let begin = frame * self.hop;
+                    let mut z =
+                        whiten(self.mixture, &self.whitening.whitener, self.mean, begin, begin + self.length);
+                    for (k, spectrum) in spectra.iter_mut().enumerate() {
+                        let mut z = z.slice_mut(s![k, ..]);
+                        z.iter_mut().zip(&window).for_each(|(z, w)| *z *= w);
+                        let z = z.as_slice_mut().expect("rows are contiguous");
+                        transform
+                            .process_with_scratch(z, spectrum, &mut scratch)
+                            .expect("buffers are of the plan's length");
+                    }
+                    take(&spectra, &mut sum);
+                }
+                sum
+            })
+            .collect();
+        let mut sum = zero;
+        for part in &parts {
+            sum.iter_mut().zip(part).for_each(|(sum, part)| sum.add_up(part));
+        }
+        sum
+    }
+}
+
+/// Cross spectra of one bin, each frame at power one.
+#[derive(Clone)]
+struct Cross {
+    real: DMatrix<f64>,
+    imaginary: DMatrix<f64>,
+    frames: usize,
+}
+
+impl Sum for Cross {
+    fn add_up(&mut self, other: &Self) {
+        self.real += &other.real;
+        self.imaginary += &other.imaginary;
+        self.frames += other.frames;
+    }
+}
+
+impl Cross {
+    fn new(n: usize) -> Self {
+        Self { real: DMatrix::zeros(n, n), imaginary: DMatrix::zeros(n, n), frames: 0 }
+    }
+
+    fn add(&mut self, z: &[Vec<Complex<f64>>], bin: usize, pause: f64) {
+        let power: f64 = z.iter().map(|z| z[bin].norm_sqr()).sum();
+        if power <= pause || power <= 0.0 {
+            return;
+        }
+        for i in 0..z.len() {
+            for j in 0..z.len() {
+                let product = z[i][bin] * z[j][bin].conj() / power;
+                self.real[(i, j)] += product.re;
+                self.imaginary[(i, j)] += product.im;
+            }
+        }
+        self.frames += 1;
+    }
+
+    /// -tr((R^-1 J)^2) / N.
+    fn evidence(&self) -> f64 {
+        let n = self.real.nrows();
+        if self.frames <= n {
+            return f64::NAN;
+        }
+        // R is singular when one frame after the other held the same direction: a little of the identity
+        let r = &self.real + DMatrix::identity(n, n) * (1e-9 * self.real.trace());
+        match r.try_inverse() {
+            Some(inverse) => {
+                let turned = inverse * &self.imaginary;
+                (-(&turned * &turned).trace() / n as f64).clamp(0.0, 1.0)
+            }
+            None => f64::NAN,
+        }
+    }
+}
