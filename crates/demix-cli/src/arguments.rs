@@ -140,6 +140,9 @@ pub struct Separate {
     /// Draw pictures: spectrograms, factors, masks, cost, waveforms.
     #[arg(long)]
     pub plots: bool,
+    /// Write the filters of a demixing method: demixing.npy, images.npy and filters.json, which explains them.
+    #[arg(long)]
+    pub filters: bool,
     /// Replace existing files.
     #[arg(long)]
     pub overwrite: bool,

@@ -61,6 +61,7 @@ pub fn separate(options: &Separate, reporter: &Reporter) -> Result<ExitCode> {
                 format: write_format(&options.format),
                 overwrite: options.overwrite,
                 plots: options.plots,
+                filters: options.filters,
                 reference: options.reference,
                 two_stems: options.two_stems.clone(),
             },
@@ -74,8 +75,9 @@ pub fn separate(options: &Separate, reporter: &Reporter) -> Result<ExitCode> {
         )));
     }
     // wrong settings are the same for all inputs: found before the first of them is read
-    let checked = if method == "auto" { Ok(&METHODS[0]) } else { Method::named(&method) };
-    checked.and_then(|m| m.build(&Request { settings, ..request })).map_err(wrong_use)?;
+    if method != "auto" {
+        Method::named(&method).and_then(|m| m.build(&Request { settings, ..request })).map_err(wrong_use)?;
+    }
     refuse_shared_outputs(&jobs)?;
     run_jobs(&jobs, reporter)
 }
@@ -163,6 +165,7 @@ fn request(options: &Separate) -> Result<Request> {
         dictionaries.push(Learned::from_file(file).map_err(|e| anyhow!("{}: {e}", path.display()))?);
     }
     Ok(Request {
+        n_channels: None,
         settings: Vec::new(),
         n_sources: options.sources,
         seed: options.seed,

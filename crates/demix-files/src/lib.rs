@@ -5,6 +5,7 @@
 //! | [`audio`] | reading WAV, FLAC, MP3, Ogg Vorbis, M4A; writing WAV and FLAC |
 //! | [`atomic`] | files that appear whole or not at all; checks before hours of work |
 //! | [`dictionary_file`] | NMF dictionaries that say what they hold |
+//! | [`npy`] | filters for NumPy |
 //! | [`report`] | JSON and other small results |
 //! | [`identify`] | what kind of file is this? |
 //!
@@ -19,6 +20,7 @@ pub mod audio;
 pub mod dictionary_file;
 mod error;
 mod identify;
+pub mod npy;
 pub mod report;
 
 pub use error::FileError;

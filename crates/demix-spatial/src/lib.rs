@@ -2,6 +2,7 @@
 //!
 //! | room | holds |
 //! | --- | --- |
+//! | [`blind`] | whole methods: start, warm start, restarts, loop, order |
 //! | [`determined`] | the one loop of FDICA, IVA, ILRMA and their relatives |
 //! | [`source`] | what is assumed of the sources |
 //! | [`update`] | how the demixing matrices follow |
@@ -11,6 +12,7 @@
 //! | [`instantaneous`] | mixtures x = A s without echoes: decorrelation, AMUSE, SOBI, JADE, FastICA |
 //! | `kernel`, `matrix` | the inner loops in vector instructions; small complex matrices |
 
+pub mod blind;
 pub mod consistency;
 pub mod demixing;
 pub mod determined;
@@ -24,12 +26,13 @@ pub mod rescale;
 pub mod source;
 pub mod update;
 
+pub use blind::{Blind, DemixSettings, Found, Input, LowRankSettings, Model, SourceUpdate, Start};
 pub use consistency::Consistency;
 pub use demixing::{Demixing, Powers};
 pub use determined::{Descent, LoopSettings, Normalization};
 pub use error::SpatialError;
 pub use matrix::C64;
-pub use mixture::{Mixture, Scalar};
+pub use mixture::{Mixture, Scalar, principal_components};
 pub use rescale::Scaling;
 pub use source::SourceModel;
 pub use update::{Pairs, SpatialUpdate, Update};

@@ -223,3 +223,21 @@ fn covariance_of<S: Real>(x: ndarray::ArrayView2<'_, Complex<S>>, gain: f64) -> 
     }
     c
 }
+
+/// The strongest principal components of every bin: P (bins, n, channels), rows orthonormal, the strongest first.
+///
+/// `x` is (bins, channels, frames); P x holds the n components of the most power.
+pub fn principal_components<S: Real>(x: ArrayView3<'_, Complex<S>>, n: usize) -> ndarray::Array3<C64> {
+    let (n_bins, m, _) = x.dim();
+    let n = n.min(m);
+    let mut out = ndarray::Array3::zeros((n_bins, n, m));
+    out.outer_iter_mut().into_par_iter().zip(x.axis_iter(Axis(0)).into_par_iter()).for_each(|(mut p, x)| {
+        let (_, vectors) = hermitian_eigen(m, &covariance_of(x, 1.0));
+        for k in 0..n {
+            for c in 0..m {
+                p[[k, c]] = vectors[c * m + m - 1 - k].conj();
+            }
+        }
+    });
+    out
+}

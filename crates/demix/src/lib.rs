@@ -36,14 +36,16 @@ pub mod mono;
 pub mod pictures;
 pub mod pipeline;
 pub mod separation;
+pub mod spatial;
 
 pub use demix_eval as eval;
 pub use demix_files as files;
 pub use demix_nmf as nmf;
 pub use demix_signal as signal;
+pub use demix_spatial as demixing;
 pub use dictionary::Dictionary;
 pub use method::{METHODS, Method, Request};
-pub use separation::{Factors, Outcome, Separation, SeparationError, Separator, Source};
+pub use separation::{Factors, Filters, Outcome, Separation, SeparationError, Separator, Source};
 
 /// Version of demix, as in reports.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

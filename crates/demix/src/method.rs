@@ -1,11 +1,16 @@
 //! The table of methods: what `demix methods` lists and what `demix separate --method` takes.
 
 use demix_nmf::{Grouping, NmfSettings};
-use demix_signal::settings::{Setting, Settings as _, nearest_name};
+use demix_signal::settings::{Setting, Settings, nearest_name};
+use demix_spatial::DemixSettings;
 
 use crate::dictionary::Dictionary;
 use crate::mono::{NmfMethodSettings, NmfSeparator};
 use crate::separation::{SeparationError, Separator};
+use crate::spatial::DeterminedSeparator;
+use crate::spatial::determined::{
+    AuxivaSettings, FdicaSettings, GgdIlrmaSettings, IlrmaSettings, TIlrmaSettings,
+};
 
 /// One method of the table.
 pub struct Method {
@@ -28,6 +33,8 @@ pub struct Request {
     pub settings: Vec<(String, String)>,
     /// Number of sources, where the method does not find it.
     pub n_sources: Option<usize>,
+    /// Number of channels of the input, where it is known: what demixing makes as many sources of.
+    pub n_channels: Option<usize>,
     /// Seed of all random numbers.
     pub seed: Option<u64>,
     /// Dictionaries of known sources.
@@ -40,15 +47,77 @@ pub struct Request {
 pub const DEFAULT_SOURCES: usize = 2;
 
 /// All methods.
-pub const METHODS: &[Method] = &[Method {
-    name: "nmf",
-    summary: "finds the spectra that a recording repeats and gathers them into sources, or takes them from \
-              dictionaries of known sources (non-negative matrix factorisation)",
-    reference: "Lee and Seung 2001; Smaragdis, Raj and Shashanka 2007; Fevotte and Idier 2011",
-    channels: (1, usize::MAX),
-    settings: NmfMethodSettings::table,
-    build: build_nmf,
-}];
+pub const METHODS: &[Method] = &[
+    Method {
+        name: "nmf",
+        summary: "finds the spectra that a recording repeats and gathers them into sources, or takes them from \
+                  dictionaries of known sources (non-negative matrix factorisation)",
+        reference: "Lee and Seung 2001; Smaragdis, Raj and Shashanka 2007; Fevotte and Idier 2011",
+        channels: (1, usize::MAX),
+        settings: NmfMethodSettings::table,
+        build: build_nmf,
+    },
+    Method {
+        name: "ilrma",
+        summary: "demixes as many sources as microphones; each source repeats a few spectra (independent low-rank \
+                  matrix analysis)",
+        reference: "Kitamura, Ono, Sawada, Kameoka and Saruwatari 2016",
+        channels: SEVERAL,
+        settings: IlrmaSettings::table,
+        build: |request| demixer(request, DeterminedSeparator::ilrma, |s: &mut IlrmaSettings| &mut s.demix),
+    },
+    Method {
+        name: "t-ilrma",
+        summary: "ilrma with Student's t distribution, which takes outliers calmly",
+        reference: "Mogami, Kitamura, Mitsui, Takamune, Saruwatari and Ono 2017",
+        channels: SEVERAL,
+        settings: TIlrmaSettings::table,
+        build: |request| {
+            demixer(request, DeterminedSeparator::t_ilrma, |s: &mut TIlrmaSettings| &mut s.demix)
+        },
+    },
+    Method {
+        name: "ggd-ilrma",
+        summary: "ilrma with a generalised Gaussian distribution",
+        reference: "Kitamura, Mogami, Mitsui, Takamune, Saruwatari, Ono, Takahashi and Kondo 2018",
+        channels: SEVERAL,
+        settings: GgdIlrmaSettings::table,
+        build: |request| {
+            demixer(request, DeterminedSeparator::ggd_ilrma, |s: &mut GgdIlrmaSettings| &mut s.demix)
+        },
+    },
+    Method {
+        name: "consistent-ilrma",
+        summary: "ilrma whose model sees spectrograms that some sound has",
+        reference: "Kitamura and Yatabe 2020",
+        channels: SEVERAL,
+        settings: IlrmaSettings::table,
+        build: |request| {
+            demixer(request, DeterminedSeparator::consistent_ilrma, |s: &mut IlrmaSettings| &mut s.demix)
+        },
+    },
+    Method {
+        name: "auxiva",
+        summary: "demixes as many sources as microphones; all frequencies of a source sound together (independent \
+                  vector analysis)",
+        reference: "Ono 2011",
+        channels: SEVERAL,
+        settings: AuxivaSettings::table,
+        build: |request| demixer(request, DeterminedSeparator::auxiva, |s: &mut AuxivaSettings| &mut s.demix),
+    },
+    Method {
+        name: "fdica",
+        summary: "demixes every frequency on its own, then sorts them (frequency-domain independent component \
+                  analysis)",
+        reference: "Smaragdis 1998; Ono and Miyabe 2010; Sawada, Araki and Makino 2011",
+        channels: SEVERAL,
+        settings: FdicaSettings::table,
+        build: |request| demixer(request, DeterminedSeparator::fdica, |s: &mut FdicaSettings| &mut s.demix),
+    },
+];
+
+/// Methods that need two microphones.
+const SEVERAL: (usize, usize) = (2, usize::MAX);
 
 impl Method {
     /// The method of this name.
@@ -87,6 +156,34 @@ impl Method {
     pub fn build(&self, request: &Request) -> Result<Box<dyn Separator>, SeparationError> {
         (self.build)(request)
     }
+}
+
+/// A demixing method with its settings.
+fn demixer<S: Settings + Default>(
+    request: &Request,
+    build: fn(S, usize) -> Result<DeterminedSeparator, SeparationError>,
+    of_loop: fn(&mut S) -> &mut DemixSettings,
+) -> Result<Box<dyn Separator>, SeparationError> {
+    if let Some(dictionary) = request.dictionaries.first() {
+        return Err(SeparationError::Request(format!(
+            "dictionary '{}' serves --method nmf; demixing is blind",
+            dictionary.name
+        )));
+    }
+    if let Some((name, _)) = request.free.first() {
+        return Err(SeparationError::Request(format!(
+            "--free {name} serves --method nmf; demixing is blind"
+        )));
+    }
+    let mut settings = S::default();
+    for (name, value) in &request.settings {
+        settings.set(name, value)?;
+    }
+    if let Some(seed) = request.seed {
+        of_loop(&mut settings).seed = seed;
+    }
+    let n_sources = request.n_sources.or(request.n_channels).unwrap_or(DEFAULT_SOURCES);
+    Ok(Box::new(build(settings, n_sources)?))
 }
 
 fn build_nmf(request: &Request) -> Result<Box<dyn Separator>, SeparationError> {

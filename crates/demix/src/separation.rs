@@ -2,7 +2,9 @@
 
 use demix_nmf::{Factorization, NmfError};
 use demix_signal::settings::SettingError;
-use demix_signal::{Cancelled, StftError, StftSettings, Watch, Waveform};
+use demix_signal::{Cancelled, Complex, StftError, StftSettings, Watch, Waveform};
+use demix_spatial::SpatialError;
+use ndarray::Array3;
 
 /// One separated source.
 #[derive(Clone, Debug)]
@@ -32,6 +34,21 @@ pub struct Outcome {
     pub seconds: Seconds,
     /// The factors of a non-negative factorisation.
     pub factors: Option<Factors>,
+    /// The filters of a demixing, block by block; empty for other methods.
+    pub filters: Vec<Filters>,
+    /// What else the report should hold.
+    pub details: serde_json::Map<String, serde_json::Value>,
+}
+
+/// The filters of a demixing, for samples from `first_sample` on: y = W x, images = A y.
+#[derive(Clone, Debug)]
+pub struct Filters {
+    /// Where the block begins.
+    pub first_sample: usize,
+    /// W, (bins, sources, channels).
+    pub demixing: Array3<Complex<f64>>,
+    /// From the outputs to their images, (bins, channels, sources).
+    pub images: Array3<Complex<f64>>,
 }
 
 /// Where the time went, in seconds.
@@ -79,6 +96,9 @@ pub enum SeparationError {
     /// The factorisation.
     #[error(transparent)]
     Nmf(#[from] NmfError),
+    /// The demixing.
+    #[error(transparent)]
+    Spatial(SpatialError),
     /// The input.
     #[error(
         "channel {channel} has {count} samples that are not finite, the first at {seconds:.3} s: repair them first"
@@ -108,6 +128,15 @@ impl From<Cancelled> for SeparationError {
     }
 }
 
+impl From<SpatialError> for SeparationError {
+    fn from(error: SpatialError) -> Self {
+        match error {
+            SpatialError::Cancelled(cancelled) => cancelled.into(),
+            other => Self::Spatial(other),
+        }
+    }
+}
+
 impl SeparationError {
     /// Whether the caller's watch ended the work.
     pub fn is_cancelled(&self) -> bool {
@@ -119,6 +148,9 @@ impl SeparationError {
         match self {
             Self::Setting(_) => true,
             Self::Stft(error) => !matches!(error, StftError::Empty),
+            Self::Spatial(error) => {
+                !matches!(error, SpatialError::Empty { .. } | SpatialError::NotFinite { .. })
+            }
             Self::Nmf(error) => matches!(error, NmfError::Setting(_) | NmfError::TooFewComponents { .. }),
             _ => false,
         }
@@ -143,6 +175,11 @@ pub trait Separator: Send + Sync {
 
     /// The names of the sources, in the order in which they come.
     fn source_names(&self) -> Vec<String>;
+
+    /// Whether [`Outcome::filters`] will hold something.
+    fn has_filters(&self) -> bool {
+        false
+    }
 
     /// All settings with their values, for reports.
     fn settings(&self) -> serde_json::Map<String, serde_json::Value>;

@@ -271,6 +271,8 @@ impl Separator for NmfSeparator {
             warnings,
             seconds,
             factors: Some(factors),
+            filters: Vec::new(),
+            details: serde_json::Map::new(),
         })
     }
 }

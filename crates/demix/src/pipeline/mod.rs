@@ -3,6 +3,7 @@
 pub mod demo;
 mod error;
 pub mod evaluate;
+mod filters;
 pub mod info;
 pub mod learn;
 pub mod remix;

@@ -12,8 +12,8 @@ use demix_signal::{Progress, Stft, Watch, Waveform};
 use ndarray::{Array2, Axis};
 use serde_json::{Value, json};
 
-use super::PipelineError;
 use super::evaluate::against::Against;
+use super::{PipelineError, filters};
 use crate::method::{Method, Request};
 use crate::pictures;
 use crate::separation::{Outcome, SeparationError, Separator, Source};
@@ -31,6 +31,8 @@ pub struct OutputOptions {
     pub overwrite: bool,
     /// Whether pictures are drawn.
     pub plots: bool,
+    /// Whether the filters of a demixing are written.
+    pub filters: bool,
     /// Only this channel (counted from 1) of every source.
     pub reference: Option<usize>,
     /// Only this source and the sum of all others.
@@ -45,6 +47,7 @@ impl Default for OutputOptions {
             format: WriteFormat::default(),
             overwrite: false,
             plots: false,
+            filters: false,
             reference: None,
             two_stems: None,
         }
@@ -132,7 +135,26 @@ impl Job {
             "auto" => Method::automatic(self.n_channels(&info)),
             name => (Method::named(name).map_err(wrong)?, String::new()),
         };
-        let separator = method.build(&self.request).map_err(wrong)?;
+        let n_channels = self.n_channels(&info);
+        if n_channels < method.channels.0 {
+            return Err(PipelineError::WrongUse(format!(
+                "{}: {} needs at least {} channels, this has {n_channels}; take --method nmf, or --join the files of \
+                 several microphones",
+                self.inputs[0].display(),
+                method.name,
+                method.channels.0
+            )));
+        }
+        let request = Request { n_channels: Some(n_channels), ..self.request.clone() };
+        let separator = method.build(&request).map_err(wrong)?;
+        if let Some(n) = request.n_sources.filter(|&n| method.channels.0 > 1 && n > n_channels) {
+            return Err(PipelineError::WrongUse(format!(
+                "--sources {n}: {} has {n_channels} channels and {} finds at most as many sources; ask for fewer, or \
+                 take --method nmf",
+                self.inputs[0].display(),
+                method.name
+            )));
+        }
         Ok((separator, method, why, info))
     }
 
@@ -187,6 +209,11 @@ impl Job {
         });
         let outcome = finished?;
         writer.finish()?;
+        if plan.options.filters {
+            for file in filters::write(&plan.folder, &outcome, &mixture)? {
+                writer.written.push(file);
+            }
+        }
         let mut done = Done {
             folder: plan.folder.clone(),
             files: writer.files.clone(),
@@ -260,6 +287,15 @@ impl Job {
         let mut plan = Plan { track: self.track(), folder: self.folder(), options, outputs: Vec::new() };
         let mut outputs: Vec<PathBuf> = stems.iter().map(|stem| plan.path(stem)).collect();
         outputs.push(plan.folder.join("report.json"));
+        if plan.options.filters {
+            if !separator.has_filters() {
+                return Err(PipelineError::WrongUse(
+                    "--filters: this method has none (masks are not filters); take a demixing method, ilrma for example"
+                        .into(),
+                ));
+            }
+            outputs.extend(filters::FILES.iter().map(|name| plan.folder.join(name)));
+        }
         let mut seen = HashSet::new();
         for output in &outputs {
             if !seen.insert(output) {
@@ -378,6 +414,7 @@ impl Job {
                 "write": writer.seconds,
             },
             "warnings": done.warnings,
+            "details": outcome.details,
             "pictures": done.pictures.iter().map(|file| relative(file)).collect::<Vec<_>>(),
         })
     }

@@ -1,0 +1,423 @@
+//! Whole blind methods: start, warm start, restarts, the loop, and the order of the outputs.
+
+use demix_signal::simd::Simd;
+use demix_signal::{Cancelled, Complex, Progress, StftSettings, Watch};
+use ndarray::{Array3, ArrayView3, Axis};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng as _;
+
+use crate::determined::{self, Descent, LoopSettings, Normalization};
+use crate::matrix::C64;
+use crate::mixture::{Mixture, Scalar};
+use crate::permutation::by_activity;
+use crate::source::{Contrast, Distribution, Laplace, LowRank, SharedLowRank, SourceModel, Spherical};
+use crate::update::{Pairs, Update};
+use crate::{Consistency, Demixing, Powers, SpatialError};
+
+demix_signal::choices! {
+    /// Where the demixing matrices begin.
+    pub enum Start {
+        /// Source n begins as microphone n.
+        Identity = "identity",
+        /// The principal components of each bin.
+        Principal = "principal",
+        /// A run of AuxIVA, which finds the order of the bins.
+        Auxiva = "auxiva",
+        /// A run of FDICA with aligned bins.
+        Fdica = "fdica",
+    }
+}
+
+demix_signal::choices! {
+    /// The step of the factors.
+    pub enum SourceUpdate {
+        /// Majorisation-minimisation: the cost never rises.
+        Mm = "mm",
+        /// Majorisation-equalisation: exponent 1, faster and without a guarantee.
+        Me = "me",
+    }
+}
+
+demix_signal::settings! {
+    /// What all blind methods share.
+    pub struct DemixSettings {
+        /// Steps of source model and demixing at the most; auto: 100 for low-rank models, else 50.
+        pub iterations: Option<usize> = None, range 0.0 ..= 100000.0;
+        /// Stop when a step lowers the cost by less than this, in nats for each source, bin and frame; 0 never stops.
+        pub tolerance: f64 = 1e-6, range 0.0 ..= 1.0;
+        /// How the demixing matrices follow from the source model.
+        pub update: Update = Update::Ip1;
+        /// Which pairs of sources ip2 and iss2 take.
+        pub pairs: Pairs = Pairs::Neighbours;
+        /// Step of update=natural-gradient.
+        pub step: f64 = 0.1, range 0.0001 ..= 1.0;
+        /// Where the demixing matrices begin.
+        pub start: Start = Start::Identity;
+        /// Steps of the warm start.
+        pub start_iterations: usize = 50, range 0.0 ..= 100000.0;
+        /// What fixes the scale of the outputs inside the loop.
+        pub normalization: Normalization = Normalization::Power;
+        /// Seed of all random numbers.
+        pub seed: u64 = 0;
+        /// The vector instructions that the kernels use.
+        pub simd: Simd = Simd::Native;
+    }
+}
+
+demix_signal::settings! {
+    /// The low-rank model of each source.
+    pub struct LowRankSettings {
+        /// K: components of each source; with partition=true K times the sources are shared.
+        pub components: usize = 10, range 1.0 ..= 1000.0;
+        /// p of the variance (T V)^(2/p).
+        pub domain: f64 = 2.0, range 0.1 ..= 10.0;
+        /// One dictionary for all sources; the sources share the components out among themselves.
+        pub partition: bool = false;
+        /// The step of the factors.
+        pub source_update: SourceUpdate = SourceUpdate::Mm;
+        /// Steps of the factors alone before the demixing matrices move: a random model would spoil a warm start.
+        pub fit_iterations: usize = 20, range 0.0 ..= 10000.0;
+        /// Runs from different random factors; the one of the lowest cost is kept.
+        pub restarts: usize = 1, range 1.0 ..= 100.0;
+    }
+}
+
+/// The source model of a method.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Model {
+    /// Every bin on its own, then alignment.
+    Fdica,
+    /// All bins of a source together.
+    Auxiva(Contrast),
+    /// Low-rank spectrograms.
+    LowRank(Distribution, LowRankSettings),
+    /// Low-rank spectrograms that some waveform has.
+    Consistent(LowRankSettings),
+}
+
+/// A blind method with its settings.
+#[derive(Clone, Debug)]
+pub struct Blind {
+    /// What is assumed of the sources.
+    pub model: Model,
+    /// Everything else.
+    pub settings: DemixSettings,
+}
+
+/// What a method found.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// W, (bins, sources, channels): y = W x.
+    pub demixing: Array3<C64>,
+    /// Its inverse, (bins, channels, sources).
+    pub mixing: Array3<C64>,
+    /// Cost and iterations of the run that was kept.
+    pub descent: Descent,
+    /// The final cost of every run.
+    pub costs: Vec<f64>,
+    /// Sentences a user should read.
+    pub warnings: Vec<String>,
+}
+
+/// The spectrogram that a method works on.
+pub struct Input<'a> {
+    /// (bins, channels, frames).
+    pub x: ArrayView3<'a, Complex<f32>>,
+    /// The transform that made it.
+    pub stft: &'a StftSettings,
+    /// Length of the waveform in samples.
+    pub n_samples: usize,
+    /// W of an earlier block (bins, sources, channels), to go on from.
+    pub begin: Option<&'a Array3<C64>>,
+}
+
+/// Scales progress of several runs into one.
+struct Share<'a> {
+    watch: &'a mut dyn Watch,
+    before: usize,
+    total: usize,
+}
+
+impl Watch for Share<'_> {
+    fn progress(&mut self, progress: Progress) -> Result<(), Cancelled> {
+        self.watch.progress(Progress { done: self.before + progress.done, total: self.total, ..progress })
+    }
+}
+
+impl Blind {
+    /// The iterations that `auto` means.
+    pub fn iterations(&self) -> usize {
+        self.settings.iterations.unwrap_or(match self.model {
+            Model::Fdica | Model::Auxiva(_) => 50,
+            Model::LowRank(..) | Model::Consistent(_) => 100,
+        })
+    }
+
+    /// Checks that the parts fit together.
+    ///
+    /// # Errors
+    /// A combination that theory does not allow, named.
+    pub fn check(&self, n_sources: usize, n_channels: usize) -> Result<(), SpatialError> {
+        let refuse = |why: &str| Err(SpatialError::Unsupported(why.into()));
+        let low_rank = match &self.model {
+            Model::LowRank(_, low_rank) | Model::Consistent(low_rank) => Some(low_rank),
+            _ => None,
+        };
+        if self.settings.update == Update::NaturalGradient && n_sources < n_channels {
+            return refuse(
+                "update=natural-gradient needs as many sources as microphones: take ip1, or overdetermined=pca",
+            );
+        }
+        if let Some(low_rank) = low_rank {
+            if low_rank.partition && self.settings.normalization == Normalization::ProjectionBack {
+                return refuse(
+                    "partition=true shares its dictionary, which cannot absorb a gain for each source and bin: take \
+                     normalization=power",
+                );
+            }
+            if low_rank.source_update == SourceUpdate::Me && low_rank.domain != 2.0 {
+                return refuse("source_update=me is known for domain=2 alone: take mm");
+            }
+            let gauss = matches!(self.model, Model::LowRank(Distribution::Gauss, _) | Model::Consistent(_));
+            if low_rank.source_update == SourceUpdate::Me && !gauss {
+                return refuse("source_update=me is known for the Gaussian model alone: take mm");
+            }
+        }
+        Ok(())
+    }
+
+    /// Demixes.
+    ///
+    /// # Errors
+    /// As [`Blind::check`], a mixture that does not fit, cancelling.
+    pub fn demix<T: Scalar>(
+        &self,
+        input: &Input<'_>,
+        n_sources: usize,
+        watch: &mut dyn Watch,
+    ) -> Result<Found, SpatialError> {
+        let mixture = Mixture::<T>::new(input.x, self.settings.simd)?;
+        self.check(n_sources, mixture.n_channels())?;
+        let (iterations, restarts) = (self.iterations(), self.restarts());
+        let warm = match self.settings.start {
+            _ if input.begin.is_some() => 0,
+            Start::Auxiva | Start::Fdica => self.settings.start_iterations,
+            Start::Identity | Start::Principal => 0,
+        };
+        let total = warm + restarts * iterations;
+        let begin = match input.begin {
+            Some(w) => Demixing::given(&mixture, w)?,
+            None => self.begin(&mixture, n_sources, &mut Share { watch: &mut *watch, before: 0, total })?,
+        };
+        let mut best: Option<(Demixing, Descent)> = None;
+        let mut costs = Vec::new();
+        for run in 0..restarts {
+            let mut demixing = begin.clone();
+            let mut model = self.source_model(&mixture, n_sources, run);
+            let mut consistency = match self.model {
+                Model::Consistent(_) => Some(Consistency::new(input.stft, input.n_samples)?),
+                _ => None,
+            };
+            if warm > 0 || input.begin.is_some() {
+                let fit = self.fit_iterations();
+                for _ in 0..fit {
+                    model.update(&Powers { mixture: &mixture, demixing: &demixing, instead: None });
+                }
+            }
+            let descent = determined::run(
+                &mixture,
+                &mut *model,
+                &*self.update(),
+                &self.loop_settings(iterations),
+                consistency.as_mut(),
+                &mut demixing,
+                &mut Share { watch: &mut *watch, before: warm + run * iterations, total },
+            )?;
+            let cost = descent.cost.last().copied().unwrap_or(f64::INFINITY);
+            costs.push(cost);
+            let lowest = costs[..run].iter().all(|other| cost < *other || !other.is_finite());
+            if lowest {
+                best = Some((demixing, descent));
+            }
+        }
+        let (mut demixing, descent) = best.expect("there is at least one run");
+        if self.model == Model::Fdica && input.begin.is_none() {
+            demixing.align(&mixture);
+        }
+        let warnings = self.warnings(&mixture, &descent);
+        Ok(Found {
+            demixing: demixing.matrices(&mixture),
+            mixing: demixing.mixing(&mixture),
+            descent,
+            costs,
+            warnings,
+        })
+    }
+
+    fn restarts(&self) -> usize {
+        match &self.model {
+            Model::LowRank(_, low_rank) | Model::Consistent(low_rank) => low_rank.restarts,
+            _ => 1,
+        }
+    }
+
+    fn fit_iterations(&self) -> usize {
+        match &self.model {
+            Model::LowRank(_, low_rank) | Model::Consistent(low_rank) => low_rank.fit_iterations,
+            _ => 0,
+        }
+    }
+
+    fn update(&self) -> Box<dyn crate::SpatialUpdate> {
+        self.settings.update.build(self.settings.pairs, self.settings.step)
+    }
+
+    fn loop_settings(&self, iterations: usize) -> LoopSettings {
+        LoopSettings {
+            iterations,
+            tolerance: self.settings.tolerance,
+            normalization: self.settings.normalization,
+            ..LoopSettings::default()
+        }
+    }
+
+    /// W before the first step of the method.
+    fn begin<T: Scalar>(
+        &self,
+        mixture: &Mixture<T>,
+        n_sources: usize,
+        watch: &mut dyn Watch,
+    ) -> Result<Demixing, SpatialError> {
+        let mut demixing = match self.settings.start {
+            Start::Principal => Demixing::principal(mixture, n_sources)?,
+            _ => Demixing::identity(mixture, n_sources)?,
+        };
+        let mut model: Box<dyn SourceModel<T>> = match self.settings.start {
+            Start::Identity | Start::Principal => return Ok(demixing),
+            Start::Auxiva => Box::new(Spherical::new(Contrast::Laplace)),
+            Start::Fdica => Box::new(Laplace),
+        };
+        let settings = self.loop_settings(self.settings.start_iterations);
+        let update = self.update();
+        determined::run(mixture, &mut *model, &*update, &settings, None, &mut demixing, watch)?;
+        if self.settings.start == Start::Fdica {
+            demixing.align(mixture);
+        }
+        demixing.project_back(mixture);
+        Ok(demixing)
+    }
+
+    fn source_model<T: Scalar>(
+        &self,
+        mixture: &Mixture<T>,
+        n_sources: usize,
+        run: usize,
+    ) -> Box<dyn SourceModel<T>> {
+        let shape = (n_sources, mixture.n_bins(), mixture.n_frames());
+        let mut rng = ChaCha8Rng::seed_from_u64(self.settings.seed);
+        rng.set_stream(run as u64);
+        let low_rank = |distribution, settings: &LowRankSettings, rng: &mut ChaCha8Rng| {
+            let (k, domain) = (settings.components, settings.domain);
+            if settings.partition {
+                let k = k.saturating_mul(n_sources);
+                return Box::new(SharedLowRank::random(shape, k, distribution, domain, rng)) as _;
+            }
+            let mut model = LowRank::random(shape, k, distribution, domain, rng);
+            if settings.source_update == SourceUpdate::Me {
+                model.exponent = 1.0;
+            }
+            Box::new(model) as Box<dyn SourceModel<T>>
+        };
+        match &self.model {
+            Model::Fdica => Box::new(Laplace),
+            Model::Auxiva(contrast) => Box::new(Spherical::new(*contrast)),
+            Model::LowRank(distribution, settings) => low_rank(*distribution, settings, &mut rng),
+            Model::Consistent(settings) => low_rank(Distribution::Gauss, settings, &mut rng),
+        }
+    }
+
+    fn warnings<T: Scalar>(&self, mixture: &Mixture<T>, descent: &Descent) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let n_bins = mixture.n_bins();
+        let poor = mixture.ranks().iter().filter(|&&rank| rank < mixture.n_channels()).count();
+        if poor == n_bins {
+            warnings.push(
+                "the channels are not independent of each other (copies or sums of one another): they cannot tell all \
+                 sources apart"
+                    .into(),
+            );
+        } else if poor * 20 > n_bins {
+            warnings.push(format!(
+                "{poor} of {n_bins} frequency bins hold signal in fewer directions than there are channels (empty above a \
+                 codec's limit?): their outputs mean little"
+            ));
+        }
+        if mixture.n_frames() < 2 * mixture.n_channels() {
+            warnings.push(format!(
+                "there are only {} frames: too few to tell {} sources apart; take a shorter window or a longer part",
+                mixture.n_frames(),
+                mixture.n_channels()
+            ));
+        }
+        if !descent.converged && self.settings.tolerance > 0.0 && descent.iterations > 0 {
+            let last = descent.cost.len() - 1;
+            let slots = (n_bins * mixture.n_frames()) as f64;
+            let decrease = (descent.cost[last - 1] - descent.cost[last]) / slots;
+            if decrease > 1e-2 {
+                warnings.push(format!(
+                    "the cost still fell by {decrease:.3} nats for each bin and frame when iterations={} was reached: \
+                     raise iterations",
+                    descent.iterations
+                ));
+            }
+        }
+        warnings
+    }
+}
+
+impl Demixing {
+    /// Puts the outputs of all bins in one order, by their activity at the scale of the microphones.
+    pub fn align<T: Scalar>(&mut self, mixture: &Mixture<T>) {
+        let (n, n_channels) = (self.n_sources, self.n_channels);
+        let (n_bins, n_frames, stride) = (mixture.n_bins(), mixture.n_frames(), mixture.stride());
+        let mixing = self.mixing(mixture);
+        let mut power = Array3::zeros((n_bins, n, n_frames));
+        let powers = Powers { mixture, demixing: self, instead: None };
+        let mut row = vec![T::ZERO; stride];
+        for (bin, mut power) in power.outer_iter_mut().enumerate() {
+            for source in 0..n {
+                powers.fill(bin, source, &mut row);
+                let scale: f64 =
+                    mixing.slice(ndarray::s![bin, .., source]).iter().map(|a| a.norm_sqr()).sum();
+                for (power, y) in power.row_mut(source).iter_mut().zip(&row) {
+                    *power = scale * y.to_double();
+                }
+            }
+        }
+        let order = by_activity(power.view());
+        for (bin, w) in self.w.chunks_exact_mut(n_channels * n_channels).enumerate() {
+            let old = w.to_vec();
+            for source in 0..n {
+                let from = order[[bin, source]] * n_channels;
+                w[source * n_channels..][..n_channels].copy_from_slice(&old[from..from + n_channels]);
+            }
+        }
+    }
+
+    /// Multiplies every output so that it has the scale of its image, averaged over the microphones.
+    pub fn project_back<T: Scalar>(&mut self, mixture: &Mixture<T>) {
+        let mixing = self.mixing(mixture);
+        let m = self.n_channels;
+        let n = self.n_sources;
+        for (bin, w) in self.w.chunks_exact_mut(m * m).enumerate() {
+            for source in 0..n {
+                let column = mixing.index_axis(Axis(0), bin);
+                let power: f64 = column.column(source).iter().map(|a| a.norm_sqr()).sum::<f64>() / m as f64;
+                let gain = power.sqrt() / mixture.level();
+                if gain > 0.0 && gain.is_finite() {
+                    w[source * m..][..m].iter_mut().for_each(|w| *w *= gain);
+                }
+            }
+        }
+    }
+}

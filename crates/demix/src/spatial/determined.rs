@@ -1,0 +1,585 @@
+//! Blind demixing of as many sources as microphones, or fewer: transform, demix, images on every microphone.
+//!
+//! Long recordings are demixed block by block: each block goes on from the demixing matrices of the one before, so that
+//! sources keep their order, and neighbouring blocks are cross-faded. Only filters are kept between blocks; the sound of
+//! one source at a time is made at the end.
+
+use std::time::Instant;
+
+use demix_signal::settings::Settings as _;
+use demix_signal::{Cancelled, Complex, Progress, Stft, StftSettings, Watch, Waveform};
+use demix_spatial::source::{Contrast, Distribution};
+use demix_spatial::{Blind, C64, DemixSettings, Found, Input, LowRankSettings, Model, Scaling, rescale};
+use ndarray::{Array2, Array3, Axis, s};
+use serde_json::{Map, Value, json};
+
+use super::channels::Distinct;
+use crate::mono::nmf::Precision;
+use crate::separation::{
+    Filters, Outcome, Seconds, SeparationError, Separator, Source, SourceSink, check_mixture,
+};
+
+demix_signal::choices! {
+    /// What is assumed of a frame of a source.
+    pub enum ContrastName {
+        /// A spherical Laplace density.
+        Laplace = "laplace",
+        /// A spherical Gaussian density whose variance changes from frame to frame.
+        Gauss = "gauss",
+        /// A spherical t density with nu degrees of freedom.
+        Student = "student",
+    }
+}
+
+demix_signal::choices! {
+    /// What is done with more microphones than sources.
+    pub enum Overdetermined {
+        /// The sources are demixed from all microphones, the background stays orthogonal to them.
+        Background = "background",
+        /// The strongest principal components of each bin, as many as sources, stand for the microphones.
+        Pca = "pca",
+    }
+}
+
+demix_signal::settings! {
+    /// From waveform to spectrogram and back.
+    pub struct SpatialSoundSettings {
+        /// How the outputs get the scale of the microphones.
+        pub scaling: Scaling = Scaling::ProjectionBack;
+        /// What is done with more microphones than sources.
+        pub overdetermined: Overdetermined = Overdetermined::Background;
+        /// The numbers that the loop computes with; auto: single, whose result is within 0.01 dB of double.
+        pub precision: Precision = Precision::Auto;
+        /// Length of the blocks that a long recording is demixed in; auto: 300 s from 600 s on. 0: never.
+        pub block: Option<f64> = None, unit "s", range 0.0 ..= 100000.0;
+    }
+}
+
+demix_signal::settings! {
+    /// The contrast of AuxIVA.
+    pub struct ContrastSettings {
+        /// What is assumed of a frame of a source.
+        pub contrast: ContrastName = ContrastName::Laplace;
+        /// Degrees of freedom of contrast=student.
+        pub nu: f64 = 10.0, range 0.001 ..= 1e9;
+    }
+}
+
+demix_signal::settings! {
+    /// Student's t distribution.
+    pub struct StudentSettings {
+        /// Degrees of freedom: 1 is the Cauchy, many are the Gaussian distribution.
+        pub nu: f64 = 100.0, range 0.001 ..= 1e9;
+    }
+}
+
+demix_signal::settings! {
+    /// The generalised Gaussian distribution.
+    pub struct GeneralizedSettings {
+        /// Shape: 2 is the Gaussian, 1 the Laplace distribution.
+        pub shape: f64 = 1.5, range 0.05 ..= 2.0;
+    }
+}
+
+demix_signal::settings_group! {
+    /// All settings of the method `fdica`.
+    pub struct FdicaSettings {
+        /// The loop.
+        pub demix: DemixSettings,
+        /// Scale, blocks, precision.
+        pub sound: SpatialSoundSettings,
+        /// The transform.
+        pub stft: StftSettings,
+    }
+}
+
+demix_signal::settings_group! {
+    /// All settings of the method `auxiva`.
+    pub struct AuxivaSettings {
+        /// The loop.
+        pub demix: DemixSettings,
+        /// The contrast.
+        pub contrast: ContrastSettings,
+        /// Scale, blocks, precision.
+        pub sound: SpatialSoundSettings,
+        /// The transform.
+        pub stft: StftSettings,
+    }
+}
+
+demix_signal::settings_group! {
+    /// All settings of the methods `ilrma` and `consistent-ilrma`.
+    pub struct IlrmaSettings {
+        /// The loop.
+        pub demix: DemixSettings,
+        /// The low-rank model.
+        pub low_rank: LowRankSettings,
+        /// Scale, blocks, precision.
+        pub sound: SpatialSoundSettings,
+        /// The transform.
+        pub stft: StftSettings,
+    }
+}
+
+demix_signal::settings_group! {
+    /// All settings of the method `t-ilrma`.
+    pub struct TIlrmaSettings {
+        /// The loop.
+        pub demix: DemixSettings,
+        /// The low-rank model.
+        pub low_rank: LowRankSettings,
+        /// The distribution.
+        pub student: StudentSettings,
+        /// Scale, blocks, precision.
+        pub sound: SpatialSoundSettings,
+        /// The transform.
+        pub stft: StftSettings,
+    }
+}
+
+demix_signal::settings_group! {
+    /// All settings of the method `ggd-ilrma`.
+    pub struct GgdIlrmaSettings {
+        /// The loop.
+        pub demix: DemixSettings,
+        /// The low-rank model.
+        pub low_rank: LowRankSettings,
+        /// The distribution.
+        pub generalized: GeneralizedSettings,
+        /// Scale, blocks, precision.
+        pub sound: SpatialSoundSettings,
+        /// The transform.
+        pub stft: StftSettings,
+    }
+}
+
+/// A blind method on waveforms.
+pub struct DeterminedSeparator {
+    blind: Blind,
+    sound: SpatialSoundSettings,
+    stft: StftSettings,
+    values: Map<String, Value>,
+    n_sources: usize,
+}
+
+impl ContrastSettings {
+    fn contrast(&self) -> Contrast {
+        match self.contrast {
+            ContrastName::Laplace => Contrast::Laplace,
+            ContrastName::Gauss => Contrast::Gauss,
+            ContrastName::Student => Contrast::Student(self.nu),
+        }
+    }
+}
+
+impl DeterminedSeparator {
+    /// `fdica` into so many sources.
+    ///
+    /// # Errors
+    /// Settings out of range or that do not fit together; no source.
+    pub fn fdica(settings: FdicaSettings, n_sources: usize) -> Result<Self, SeparationError> {
+        let values = settings.values();
+        settings.check()?;
+        Self::new(Model::Fdica, settings.demix, settings.sound, settings.stft, values, n_sources)
+    }
+
+    /// `auxiva` into so many sources.
+    ///
+    /// # Errors
+    /// As [`DeterminedSeparator::fdica`].
+    pub fn auxiva(settings: AuxivaSettings, n_sources: usize) -> Result<Self, SeparationError> {
+        let values = settings.values();
+        settings.check()?;
+        let model = Model::Auxiva(settings.contrast.contrast());
+        Self::new(model, settings.demix, settings.sound, settings.stft, values, n_sources)
+    }
+
+    /// `ilrma` into so many sources.
+    ///
+    /// # Errors
+    /// As [`DeterminedSeparator::fdica`].
+    pub fn ilrma(settings: IlrmaSettings, n_sources: usize) -> Result<Self, SeparationError> {
+        let values = settings.values();
+        settings.check()?;
+        let model = Model::LowRank(Distribution::Gauss, settings.low_rank);
+        Self::new(model, settings.demix, settings.sound, settings.stft, values, n_sources)
+    }
+
+    /// `consistent-ilrma` into so many sources.
+    ///
+    /// # Errors
+    /// As [`DeterminedSeparator::fdica`].
+    pub fn consistent_ilrma(settings: IlrmaSettings, n_sources: usize) -> Result<Self, SeparationError> {
+        let values = settings.values();
+        settings.check()?;
+        let model = Model::Consistent(settings.low_rank);
+        Self::new(model, settings.demix, settings.sound, settings.stft, values, n_sources)
+    }
+
+    /// `t-ilrma` into so many sources.
+    ///
+    /// # Errors
+    /// As [`DeterminedSeparator::fdica`].
+    pub fn t_ilrma(settings: TIlrmaSettings, n_sources: usize) -> Result<Self, SeparationError> {
+        let values = settings.values();
+        settings.check()?;
+        let model = Model::LowRank(Distribution::Student(settings.student.nu), settings.low_rank);
+        Self::new(model, settings.demix, settings.sound, settings.stft, values, n_sources)
+    }
+
+    /// `ggd-ilrma` into so many sources.
+    ///
+    /// # Errors
+    /// As [`DeterminedSeparator::fdica`].
+    pub fn ggd_ilrma(settings: GgdIlrmaSettings, n_sources: usize) -> Result<Self, SeparationError> {
+        let values = settings.values();
+        settings.check()?;
+        let model = Model::LowRank(Distribution::Generalized(settings.generalized.shape), settings.low_rank);
+        Self::new(model, settings.demix, settings.sound, settings.stft, values, n_sources)
+    }
+
+    fn new(
+        model: Model,
+        demix: DemixSettings,
+        sound: SpatialSoundSettings,
+        stft: StftSettings,
+        values: Map<String, Value>,
+        n_sources: usize,
+    ) -> Result<Self, SeparationError> {
+        let blind = Blind { model, settings: demix };
+        if n_sources == 0 {
+            return Err(SeparationError::Request("0 sources are asked for: ask for at least 1".into()));
+        }
+        blind.check(n_sources, n_sources)?;
+        Ok(Self { blind, sound, stft, values, n_sources })
+    }
+
+    /// The transform for a recording: windows of about a quarter of a second, which hold most of a room's echoes, but
+    /// not so long that too few frames are left to learn from.
+    fn transform(&self, sample_rate: u32, n_samples: usize) -> StftSettings {
+        let mut settings = self.stft.clone();
+        if settings.fft.is_none() && settings.window_length.is_none() {
+            let rate = f64::from(sample_rate);
+            let long = (rate * WINDOW_SECONDS).log2().round().clamp(5.0, 17.0) as u32;
+            let mut fft = 1usize << long;
+            while fft > 32 && n_samples < FEWEST_WINDOWS * fft {
+                fft /= 2;
+            }
+            settings.fft = Some(fft);
+        }
+        settings.for_rate(sample_rate)
+    }
+
+    /// The blocks of a recording in samples, with their overlaps.
+    fn blocks(&self, n_samples: usize, sample_rate: u32) -> Vec<Block> {
+        let rate = f64::from(sample_rate);
+        let seconds = match self.sound.block {
+            Some(seconds) => seconds,
+            None if n_samples as f64 > AUTO_BLOCK_FROM * rate => AUTO_BLOCK,
+            None => 0.0,
+        };
+        let length = (seconds * rate) as usize;
+        if length == 0 || n_samples <= length + length / 2 {
+            return vec![Block { first: 0, last: n_samples, fade: 0 }];
+        }
+        let fade = ((OVERLAP * rate) as usize).min(length / 4);
+        let n_blocks = n_samples.div_ceil(length);
+        // blocks of one length, so that the last is not a crumb
+        let length = n_samples.div_ceil(n_blocks);
+        (0..n_blocks)
+            .map(|b| Block {
+                first: (b * length).saturating_sub(if b > 0 { fade } else { 0 }),
+                last: ((b + 1) * length).min(n_samples),
+                fade: if b > 0 { fade } else { 0 },
+            })
+            .collect()
+    }
+}
+
+/// Length of the automatic window.
+const WINDOW_SECONDS: f64 = 0.256;
+/// Windows that a recording holds at the least before they are shortened.
+const FEWEST_WINDOWS: usize = 12;
+/// Recordings are demixed whole up to this length.
+const AUTO_BLOCK_FROM: f64 = 600.0;
+/// Length of the automatic blocks.
+const AUTO_BLOCK: f64 = 300.0;
+/// Seconds that neighbouring blocks share and are cross-faded over.
+const OVERLAP: f64 = 2.0;
+
+/// A part of the recording: samples `first..last`, the first `fade` of them shared with the block before.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Block {
+    first: usize,
+    last: usize,
+    fade: usize,
+}
+
+/// What was found in one block.
+struct Solved {
+    block: Block,
+    found: Found,
+    /// Gains from y to the images.
+    gains: Array3<C64>,
+}
+
+/// Progress of one block as a share of all.
+struct Part<'a> {
+    watch: &'a mut dyn Watch,
+    block: usize,
+    n_blocks: usize,
+}
+
+impl Watch for Part<'_> {
+    fn progress(&mut self, progress: Progress) -> Result<(), Cancelled> {
+        self.watch.progress(Progress {
+            done: self.block * progress.total + progress.done,
+            total: self.n_blocks * progress.total,
+            ..progress
+        })
+    }
+}
+
+impl Separator for DeterminedSeparator {
+    fn source_names(&self) -> Vec<String> {
+        let width = self.n_sources.to_string().len();
+        (1..=self.n_sources).map(|n| format!("source-{n:0width$}")).collect()
+    }
+
+    fn has_filters(&self) -> bool {
+        true
+    }
+
+    fn settings(&self) -> Map<String, Value> {
+        self.values.clone()
+    }
+
+    fn separate_into(
+        &self,
+        mixture: &Waveform,
+        watch: &mut dyn Watch,
+        sink: &mut SourceSink<'_>,
+    ) -> Result<Outcome, SeparationError> {
+        check_mixture(mixture)?;
+        let mut warnings = Vec::new();
+        let distinct = Distinct::of(mixture, &mut warnings);
+        if mixture.n_channels() < self.n_sources {
+            return Err(SeparationError::Request(format!(
+                "{} sources are asked for, the input has {} channel{}: demixing needs a channel for each source; ask for                  fewer, or take --method nmf",
+                self.n_sources,
+                mixture.n_channels(),
+                if mixture.n_channels() == 1 { "" } else { "s" }
+            )));
+        }
+        let heard = distinct.pick(mixture);
+        let n_found = self.n_sources.min(distinct.len());
+        if n_found < self.n_sources {
+            warnings.push(format!(
+                "{} different channel{} can tell {} apart: the other sources are silent",
+                distinct.len(),
+                if distinct.len() == 1 { "" } else { "s" },
+                if n_found == 1 { "no sources".into() } else { format!("{n_found} sources") },
+            ));
+        }
+        let transform = self.transform(mixture.sample_rate, mixture.n_samples());
+        let stft = Stft::<f32>::new(&transform)?;
+        warnings.extend(stft.warning());
+        let mut seconds = Seconds::default();
+        let solved = if n_found == 0 {
+            Vec::new()
+        } else {
+            self.solve(&heard, &stft, n_found, watch, &mut seconds, &mut warnings)?
+        };
+        for (source, name) in self.source_names().into_iter().enumerate() {
+            let clock = Instant::now();
+            let mut image = Array2::zeros((heard.n_channels(), heard.n_samples()));
+            if source < n_found {
+                for part in &solved {
+                    self.add_image(part, source, &heard, &stft, &mut image)?;
+                }
+            }
+            let image = Waveform::new(distinct.restore(image), mixture.sample_rate);
+            seconds.synthesis += clock.elapsed().as_secs_f64();
+            sink(Source { name, image }).map_err(SeparationError::Sink)?;
+            let (done, total) = (source + 1, self.n_sources);
+            watch.progress(Progress { stage: "synthesis", done, total, cost: None })?;
+        }
+        let exact = self.sound.scaling == Scaling::ProjectionBack && n_found == distinct.len();
+        if self.sound.scaling != Scaling::ProjectionBack {
+            warnings.push(format!("scaling={}: the sources do not add up to the input", self.sound.scaling));
+        }
+        let mut details = Map::new();
+        let costs: Vec<&Vec<f64>> = solved.iter().map(|part| &part.found.costs).collect();
+        details.insert("final_costs".into(), json!(costs));
+        if solved.len() > 1 {
+            let firsts: Vec<f64> =
+                solved.iter().map(|p| p.block.first as f64 / f64::from(mixture.sample_rate)).collect();
+            details.insert("blocks".into(), json!(firsts));
+        }
+        let filters = solved.iter().map(|part| Filters {
+            first_sample: part.block.first,
+            demixing: part.found.demixing.clone(),
+            images: part.gains.clone(),
+        });
+        let longest = solved.iter().map(|part| part.found.descent.iterations).max().unwrap_or(0);
+        Ok(Outcome {
+            cost: solved.iter().flat_map(|part| part.found.descent.cost.iter().copied()).collect(),
+            iterations: longest,
+            stopped: if solved.iter().all(|part| part.found.descent.converged) {
+                "tolerance"
+            } else {
+                "iterations"
+            },
+            sums_to_mixture: exact,
+            stft: transform,
+            warnings,
+            seconds,
+            factors: None,
+            filters: filters.collect(),
+            details,
+        })
+    }
+}
+
+impl DeterminedSeparator {
+    /// The demixing of every block.
+    fn solve(
+        &self,
+        heard: &Waveform,
+        stft: &Stft<f32>,
+        n_found: usize,
+        watch: &mut dyn Watch,
+        seconds: &mut Seconds,
+        warnings: &mut Vec<String>,
+    ) -> Result<Vec<Solved>, SeparationError> {
+        let blocks = self.blocks(heard.n_samples(), heard.sample_rate);
+        let n_blocks = blocks.len();
+        let mut solved: Vec<Solved> = Vec::new();
+        for (at, block) in blocks.into_iter().enumerate() {
+            let clock = Instant::now();
+            let total = self.blind.iterations();
+            Part { watch: &mut *watch, block: at, n_blocks }.progress(Progress {
+                stage: "demix",
+                done: 0,
+                total,
+                cost: None,
+            })?;
+            let x = stft.forward_samples(&samples_of(heard, block))?;
+            seconds.stft += clock.elapsed().as_secs_f64();
+            let clock = Instant::now();
+            let (x, reduction) = self.reduced(x, n_found);
+            let begin = solved.last().map(|part| part.found.demixing.clone());
+            // a principal component of one block is not that of the next: start anew in the coordinates of this one
+            let begin = if reduction.is_some() { None } else { begin };
+            let input = Input {
+                x: x.view(),
+                stft: stft.settings(),
+                n_samples: block.last - block.first,
+                begin: begin.as_ref(),
+            };
+            let watch = &mut Part { watch: &mut *watch, block: at, n_blocks };
+            let mut found = match self.sound.precision {
+                Precision::Double => self.blind.demix::<f64>(&input, n_found, watch)?,
+                Precision::Auto | Precision::Single => self.blind.demix::<f32>(&input, n_found, watch)?,
+            };
+            if let Some(reduction) = reduction {
+                found = unreduced(found, &reduction);
+            }
+            let x = stft.forward_samples(&samples_of(heard, block))?;
+            let gains =
+                rescale::gains(self.sound.scaling, found.demixing.view(), found.mixing.view(), x.view());
+            for warning in &found.warnings {
+                if !warnings.contains(warning) {
+                    warnings.push(warning.clone());
+                }
+            }
+            seconds.separate += clock.elapsed().as_secs_f64();
+            solved.push(Solved { block, found, gains });
+        }
+        Ok(solved)
+    }
+
+    /// As many principal components as sources, where that is asked for, and the way to them (bins, N, M).
+    fn reduced(&self, x: Array3<Complex<f32>>, n: usize) -> (Array3<Complex<f32>>, Option<Array3<C64>>) {
+        let (n_bins, m, n_frames) = x.dim();
+        if n == m || self.sound.overdetermined == Overdetermined::Background {
+            return (x, None);
+        }
+        let projection = demix_spatial::principal_components(x.view(), n);
+        let mut out = Array3::zeros((n_bins, n, n_frames));
+        for bin in 0..n_bins {
+            for k in 0..n {
+                for j in 0..n_frames {
+                    let sum: C64 = (0..m)
+                        .map(|c| {
+                            let x = x[[bin, c, j]];
+                            projection[[bin, k, c]] * C64::new(f64::from(x.re), f64::from(x.im))
+                        })
+                        .sum();
+                    out[[bin, k, j]] = Complex::new(sum.re as f32, sum.im as f32);
+                }
+            }
+        }
+        (out, Some(projection))
+    }
+
+    /// Adds a source's image in one block to the whole.
+    fn add_image(
+        &self,
+        part: &Solved,
+        source: usize,
+        heard: &Waveform,
+        stft: &Stft<f32>,
+        out: &mut Array2<f32>,
+    ) -> Result<(), SeparationError> {
+        let block = part.block;
+        let n_samples = block.last - block.first;
+        let x = stft.forward_samples(&samples_of(heard, block))?;
+        let (n_bins, m, n_frames) = x.dim();
+        for channel in 0..m {
+            // one row for each bin: from the microphones to this image
+            let single = |w: C64| Complex::new(w.re as f32, w.im as f32);
+            let rows = Array2::from_shape_fn((n_bins, m), |(bin, c)| {
+                single(part.gains[[bin, channel, source]] * part.found.demixing[[bin, source, c]])
+            });
+            let image = stft.inverse_blocks(n_frames, n_samples, |frames, out| {
+                for bin in 0..n_bins {
+                    let row = rows.row(bin);
+                    let x = x.slice(s![bin, .., frames.clone()]);
+                    for (frame, x) in x.columns().into_iter().enumerate() {
+                        let y: Complex<f32> = row.iter().zip(x).map(|(w, x)| w * x).sum();
+                        out[frame * n_bins + bin] = y;
+                    }
+                }
+            });
+            let mut to = out.slice_mut(s![channel, block.first..block.last]);
+            for (t, (to, image)) in to.iter_mut().zip(image).enumerate() {
+                if t < block.fade {
+                    // equal gains add up to one: the blocks hold the same sound
+                    let share = (t as f32 + 0.5) / block.fade as f32;
+                    *to = *to * (1.0 - share) + image * share;
+                } else {
+                    *to = image;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// W and A of the components turned into those of the microphones: W P, and P^H A, since rows of P are orthonormal.
+fn unreduced(found: Found, projection: &Array3<C64>) -> Found {
+    let (n_bins, k, m) = projection.dim();
+    let n = found.demixing.len_of(Axis(1));
+    let demixing = Array3::from_shape_fn((n_bins, n, m), |(bin, source, c)| {
+        (0..k).map(|p| found.demixing[[bin, source, p]] * projection[[bin, p, c]]).sum()
+    });
+    let mixing = Array3::from_shape_fn((n_bins, m, n), |(bin, c, source)| {
+        (0..k).map(|p| projection[[bin, p, c]].conj() * found.mixing[[bin, p, source]]).sum()
+    });
+    Found { demixing, mixing, ..found }
+}
+
+fn samples_of(waveform: &Waveform, block: Block) -> Array2<f32> {
+    waveform.samples.slice(s![.., block.first..block.last]).to_owned()
+}

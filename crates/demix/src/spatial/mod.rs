@@ -1,0 +1,6 @@
+//! Methods for several channels.
+
+mod channels;
+pub mod determined;
+
+pub use determined::DeterminedSeparator;
