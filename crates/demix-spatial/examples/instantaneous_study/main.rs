@@ -249,7 +249,7 @@ impl Study {
                 "{:>20} {:>30} {:>16}",
                 room.name(),
                 format!(
-                    "{:.3} ({:.3} to {:.3})",
+                    "{:.4} ({:.4} to {:.4})",
                     quantile(&only, 0.5),
                     quantile(&only, 0.0),
                     quantile(&only, 1.0)

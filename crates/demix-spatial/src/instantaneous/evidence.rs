@@ -21,7 +21,7 @@ use super::whitening::Whitening;
 use crate::SpatialError;
 
 /// The evidence above which a mixture is called convolutive; chosen and tested in `docs/instantaneous.md`.
-pub const CONVOLUTIVE: f64 = 0.1;
+pub const CONVOLUTIVE: f64 = 0.005;
 /// Length of a frame in seconds: many more samples than a short echo, and still many frames.
 const FRAME: f64 = 0.064;
 /// Frames whose power in a bin is less than this share of the mean of the bin are pauses.
@@ -216,5 +216,55 @@ impl Cross {
             }
             None => f64::NAN,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::instantaneous::synthesis::{RATE, gains, mix, noise, sources};
+
+    #[test]
+    fn gains_are_instantaneous_and_delays_are_not() {
+        for seed in 0..4 {
+            for seconds in [1, 4] {
+                let s = sources(2, seconds * RATE as usize, seed);
+                let mut x = mix(&gains(2, 2, seed), &s);
+                let evidence = |x: &Waveform| convolutive_evidence(x, 2).unwrap();
+                let found = evidence(&x);
+                assert!(!found.convolutive, "seed {seed}, {seconds} s: {}", found.evidence);
+                // as every real mixture of it, with a constant, at another level
+                let turned = DMatrix::from_row_slice(2, 2, &[0.3, 2.0, -1.0, 0.1]);
+                let other = Waveform::new(
+                    ndarray::Array2::from_shape_fn(x.samples.dim(), |(i, t)| {
+                        let sum = turned[(i, 0)] as f32 * x.samples[[0, t]]
+                            + turned[(i, 1)] as f32 * x.samples[[1, t]];
+                        1e-3 * sum + 0.01
+                    }),
+                    RATE,
+                );
+                assert!((evidence(&other).evidence - found.evidence).abs() < 1e-4);
+                // two samples between the microphones, more for one source than for the other
+                for t in (3..x.n_samples()).rev() {
+                    x.samples[[1, t]] = x.samples[[1, t - 2]] + 0.5 * x.samples[[0, t - 3]];
+                }
+                let found = evidence(&x);
+                assert!(found.convolutive, "seed {seed}, {seconds} s: {}", found.evidence);
+                assert_eq!(found.bins.len(), found.frequencies.len());
+            }
+        }
+    }
+
+    #[test]
+    fn there_is_no_evidence_in_noise_silence_or_a_single_signal() {
+        let x = noise(3, 64000, 1);
+        assert!(!convolutive_evidence(&x, 3).unwrap().convolutive);
+        let silent = Waveform::new(ndarray::Array2::zeros((2, 8000)), RATE);
+        let short = noise(2, 50, 1);
+        let one = mix(&ndarray::array![[1.0], [0.5]], &sources(1, 16000, 1));
+        for x in [silent, short, one] {
+            assert_eq!(convolutive_evidence(&x, 2).unwrap().evidence, 0.0);
+        }
+        assert!(convolutive_evidence(&x, 4).is_err());
     }
 }
