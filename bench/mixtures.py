@@ -47,7 +47,7 @@ DEV_SONGS = ["002", "011", "023"]
 RATE = 16000
 MUSIC_RATE = 8000
 SPEECH_LEVEL = 0.05  # root mean square of every dry speaker
-SIMULATED = {  # the geometry of the ism_* folders with harder walls removed
+SIMULATED = {  # the geometry of the ism_* folders between softer walls
     "room": "6.0,4.4,2.5",
     "t60": "0.15",
     "centre": "3.12,1.58,1.2",
@@ -180,7 +180,7 @@ def simulate(sources, case, demix):
         command = [demix, "simulate", *dry_files, "--room", SIMULATED["room"], "--t60", SIMULATED["t60"]]
         command += ["--array", f"line:{len(sources)}:{SIMULATED['spacing']}"]
         command += [f"--angles={','.join(map(str, case['angles']))}"]
-        command += ["--set", f"centre={SIMULATED['centre']}", "--set", f"distance={SIMULATED['distance']}"]
+        command += ["--centre", SIMULATED["centre"], "--distance", SIMULATED["distance"], "--cut-tail"]
         try:
             done = subprocess.run([*command, "--seed", "0", "-o", folder / "scene"], capture_output=True, text=True)
         except FileNotFoundError:

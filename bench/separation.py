@@ -245,6 +245,7 @@ def collected(arguments, results):
         found["gains"].setdefault(method, {}).setdefault(name, []).append(gain)
         if row.get("attempt", 1) > 1:
             found["helped"][method] = found["helped"].get(method, 0) + 1
+    found["cases"] = dict(sorted(found["cases"].items(), key=lambda item: (item[1], item[0])))
     return found
 
 

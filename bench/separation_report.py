@@ -79,11 +79,12 @@ def goals(found):
         if len(mine) < len(names):
             continue
         close = sum(gain > hindsight[name] - 1 for name, gain in mine.items()) / len(mine)
-        steady = sum(max(gains[name]) - min(gains[name]) < 1 for name in mine) / len(mine)
+        spread = [max(gains[name]) - min(gains[name]) for name in mine if len(gains[name]) > 1]
+        steady = f"{100 * sum(width < 1 for width in spread) / len(spread):.0f} %" if spread else "-"
         lines.append(
             f"{method}: {median(mine.values()):.2f} dB,"
             f" within 1 dB of the best rival of each case on {100 * close:.0f} %,"
-            f" spread over seeds below 1 dB on {100 * steady:.0f} %"
+            f" spread over seeds below 1 dB on {steady}"
         )
     return lines
 
