@@ -51,8 +51,8 @@ demix_signal::settings! {
         pub pairs: Pairs = Pairs::Neighbours;
         /// Step of update=natural-gradient.
         pub step: f64 = 0.1, range 0.0001 ..= 1.0;
-        /// Where the demixing matrices begin.
-        pub start: Start = Start::Identity;
+        /// Where the demixing matrices begin; auto: fdica for low-rank models, else identity.
+        pub start: Option<Start> = None;
         /// Steps of the warm start.
         pub start_iterations: usize = 50, range 0.0 ..= 100000.0;
         /// What fixes the scale of the outputs inside the loop.
@@ -153,6 +153,14 @@ impl Blind {
         })
     }
 
+    /// The start that `auto` means.
+    pub fn start(&self) -> Start {
+        self.settings.start.unwrap_or(match self.model {
+            Model::Fdica | Model::Auxiva(_) => Start::Identity,
+            Model::LowRank(..) | Model::Consistent(_) => Start::Fdica,
+        })
+    }
+
     /// Checks that the parts fit together.
     ///
     /// # Errors
@@ -199,7 +207,7 @@ impl Blind {
         let mixture = Mixture::<T>::new(input.x, self.settings.simd)?;
         self.check(n_sources, mixture.n_channels())?;
         let (iterations, restarts) = (self.iterations(), self.restarts());
-        let warm = match self.settings.start {
+        let warm = match self.start() {
             _ if input.begin.is_some() => 0,
             Start::Auxiva | Start::Fdica => self.settings.start_iterations,
             Start::Identity | Start::Principal => 0,
@@ -288,11 +296,12 @@ impl Blind {
         n_sources: usize,
         watch: &mut dyn Watch,
     ) -> Result<Demixing, SpatialError> {
-        let mut demixing = match self.settings.start {
+        let start = self.start();
+        let mut demixing = match start {
             Start::Principal => Demixing::principal(mixture, n_sources)?,
             _ => Demixing::identity(mixture, n_sources)?,
         };
-        let mut model: Box<dyn SourceModel<T>> = match self.settings.start {
+        let mut model: Box<dyn SourceModel<T>> = match start {
             Start::Identity | Start::Principal => return Ok(demixing),
             Start::Auxiva => Box::new(Spherical::new(Contrast::Laplace)),
             Start::Fdica => Box::new(Laplace),
@@ -300,7 +309,7 @@ impl Blind {
         let settings = self.loop_settings(self.settings.start_iterations);
         let update = self.update();
         determined::run(mixture, &mut *model, &*update, &settings, None, &mut demixing, watch)?;
-        if self.settings.start == Start::Fdica {
+        if start == Start::Fdica {
             demixing.align(mixture);
         }
         demixing.project_back(mixture);

@@ -240,6 +240,13 @@ pub struct Powers<'a, T> {
     pub(crate) instead: Option<&'a [T]>,
 }
 
+impl<'a, T: Scalar> Powers<'a, T> {
+    /// Those of W x.
+    pub fn new(mixture: &'a Mixture<T>, demixing: &'a Demixing) -> Self {
+        Self { mixture, demixing, instead: None }
+    }
+}
+
 impl<T: Scalar> Powers<'_, T> {
     /// I.
     pub fn n_bins(&self) -> usize {

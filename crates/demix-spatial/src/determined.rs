@@ -170,7 +170,12 @@ fn sweep_bins<T: Scalar>(
                     fresh = false;
                 }
                 let covariance = mixture.covariance(bin);
+                scratch.before.copy_from_slice(w);
                 update.apply(step, &mut Bin { w, u: &scratch.u, covariance, n_sources, n_channels });
+                // an output that hears nothing can be amplified without end: the bin is left as it was
+                if !w.iter().all(|w| w.norm_sqr() < MOST * MOST) {
+                    w.copy_from_slice(&scratch.before);
+                }
             }
             if n_sources < n_channels {
                 orthogonalise_background(n_channels, n_sources, w, mixture.covariance(bin));
@@ -179,11 +184,16 @@ fn sweep_bins<T: Scalar>(
     );
 }
 
+/// The largest entry of W in whitened coordinates; its square is far from the largest number in single precision.
+const MOST: f64 = 1e12;
+
 /// The buffers of one thread.
 struct Scratch<T> {
     power: Vec<T>,
     inverse_weights: Vec<T>,
     packed: Vec<C64>,
+    /// W before the step.
+    before: Vec<C64>,
     /// U_n of all sources, those asked for up to date.
     u: Vec<C64>,
 }
@@ -198,6 +208,7 @@ impl<T: Scalar> Scratch<T> {
             power: vec![T::ZERO; stride],
             inverse_weights: vec![T::ZERO; n_sources * stride],
             packed: vec![ZERO; n_sources * square],
+            before: vec![ZERO; square],
             u: vec![ZERO; n_sources * square],
         }
     }
@@ -241,6 +252,9 @@ impl<T: Scalar> Scratch<T> {
     }
 }
 
+/// Powers of an output, re the mixture's, that can be brought to 1: others are those of an empty direction.
+const AUDIBLE: std::ops::Range<f64> = 1e-16..1e16;
+
 /// Fixes the scales of the outputs, as far as the model can follow.
 fn rescale<T: Scalar>(
     mixture: &Mixture<T>,
@@ -260,7 +274,7 @@ fn rescale<T: Scalar>(
                     })
                     .sum::<f64>()
                     / mixture.n_bins() as f64;
-                if !(power > 0.0 && power.is_finite()) {
+                if !AUDIBLE.contains(&power) {
                     continue;
                 }
                 let gain = 1.0 / power.sqrt();

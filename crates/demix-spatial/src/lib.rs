@@ -16,6 +16,7 @@ pub mod blind;
 pub mod consistency;
 pub mod demixing;
 pub mod determined;
+mod directions;
 mod error;
 pub mod instantaneous;
 mod kernel;
@@ -30,6 +31,7 @@ pub use blind::{Blind, DemixSettings, Found, Input, LowRankSettings, Model, Sour
 pub use consistency::Consistency;
 pub use demixing::{Demixing, Powers};
 pub use determined::{Descent, LoopSettings, Normalization};
+pub use directions::{DirectionCount, count_directions};
 pub use error::SpatialError;
 pub use matrix::C64;
 pub use mixture::{Mixture, Scalar, principal_components};

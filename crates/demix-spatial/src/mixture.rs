@@ -52,7 +52,8 @@ impl<T: Scalar> Mixture<T> {
     pub fn new<S: Real>(x: ArrayView3<'_, Complex<S>>, simd: Simd) -> Result<Self, SpatialError> {
         let power: f64 = x.iter().map(|x| x.re.to_double().powi(2) + x.im.to_double().powi(2)).sum();
         let level = (power / x.len().max(1) as f64).sqrt();
-        Self::with_level(x, if level > 0.0 { level } else { 1.0 }, simd)
+        // silence has no level; what is not finite is refused there
+        Self::with_level(x, if level == 0.0 { 1.0 } else { level }, simd)
     }
 
     /// As [`Mixture::new`] with the level to divide by: 1 leaves the signal as it is.
@@ -222,6 +223,13 @@ fn covariance_of<S: Real>(x: ndarray::ArrayView2<'_, Complex<S>>, gain: f64) -> 
         }
     }
     c
+}
+
+/// The eigenvalues of the covariance of one bin (channels, frames), falling.
+pub(crate) fn eigenvalues<S: Real>(x: ndarray::ArrayView2<'_, Complex<S>>) -> Vec<f64> {
+    let mut values = hermitian_eigen(x.nrows(), &covariance_of(x, 1.0)).0;
+    values.reverse();
+    values
 }
 
 /// The strongest principal components of every bin: P (bins, n, channels), rows orthonormal, the strongest first.

@@ -135,15 +135,6 @@ impl Method {
         })
     }
 
-    /// The method that fits a number of channels when none is named, and why.
-    pub fn automatic(n_channels: usize) -> (&'static Self, String) {
-        let why = match n_channels {
-            1 => "one channel: nmf, which tells sources apart by their spectra".to_string(),
-            n => format!("{n} channels: nmf on their mean power, one mask for all of them"),
-        };
-        (&METHODS[0], why)
-    }
-
     /// Its settings with their defaults.
     pub fn settings(&self) -> Vec<Setting> {
         (self.settings)()

@@ -25,6 +25,10 @@ unsafe fn product<L: Lanes>(t: &[L::Real], v: &[L::Real], stride: usize, j: usiz
                 *tv = t.mul_add(L::load(row.add(w * L::N)), *tv);
             }
         }
+        let least = L::splat(smallest::<L::Real>().0);
+        for tv in &mut tv {
+            *tv = tv.max(least);
+        }
         tv
     }
 }
@@ -37,7 +41,7 @@ unsafe fn product_1<L: Lanes>(t: &[L::Real], v: &[L::Real], stride: usize, j: us
         for (k, &t) in t.iter().enumerate() {
             tv = L::splat(t).mul_add(L::load(v.as_ptr().add(k * stride + j)), tv);
         }
-        tv
+        tv.max(L::splat(smallest::<L::Real>().0))
     }
 }
 
@@ -124,17 +128,24 @@ unsafe fn slopes_of<L: Lanes, D: Density>(
     }
 }
 
+/// The smallest T V and the smallest r, relative to the level: their inverses, squared, are finite numbers.
+#[inline(always)]
+fn smallest<T: Real>() -> (T, T) {
+    if size_of::<T>() == 4 { (T::of(1e-17), T::of(1e-18)) } else { (T::of(1e-60), T::of(1e-60)) }
+}
+
 /// (T V)^(2/p).
 #[inline(always)]
 unsafe fn raised<L: Lanes>(tv: L, power_of_tv: f64) -> L {
     unsafe {
-        if power_of_tv == 1.0 {
+        let r = if power_of_tv == 1.0 {
             tv
         } else if power_of_tv == 2.0 {
             tv.mul(tv)
         } else {
             tv.map(|x| x.to_the(L::Real::of(power_of_tv)))
-        }
+        };
+        r.max(L::splat(smallest::<L::Real>().1))
     }
 }
 

@@ -16,6 +16,8 @@ pub(crate) mod covariance;
 pub(crate) mod density;
 pub(crate) mod estimate;
 pub(crate) mod low_rank;
+#[cfg(test)]
+mod tests;
 
 use demix_signal::Real;
 use demix_signal::simd::Lanes;

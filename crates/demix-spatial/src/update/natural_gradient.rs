@@ -1,7 +1,8 @@
 //! The natural gradient: Amari, Cichocki and Yang 1996; for frequency-domain ICA, Smaragdis 1998.
 //!
 //! W <- W + mu (I - R) W with R_nm = mean(phi(y_n) conj(y_m)) = w_n^H U_n w_m, phi(y) = y / xi. Fixed points are those of
-//! the other updates; the step mu has to be chosen, and the cost may rise.
+//! the other updates; the step mu has to be chosen, and the cost may rise. Far from rest, where I - R is larger than 1, mu
+//! is divided by its norm: W would overflow otherwise.
 
 use super::{Bin, SpatialUpdate, Step, one_step};
 use crate::matrix::{ONE, ZERO};
@@ -20,13 +21,20 @@ impl SpatialUpdate for NaturalGradient {
 
     fn apply(&self, _: &Step, bin: &mut Bin<'_>) {
         let m = bin.n_channels;
-        let mut next = bin.w.to_vec();
+        let mut error = vec![ZERO; m * m];
         for n in 0..m {
             for k in 0..m {
                 let wanted = if n == k { ONE } else { ZERO };
-                let error = wanted - bin.moment(n, n, k);
+                error[n * m + k] = wanted - bin.moment(n, n, k);
+            }
+        }
+        let size = error.iter().map(|e| e.norm_sqr()).sum::<f64>().sqrt();
+        let step = self.step / size.max(1.0);
+        let mut next = bin.w.to_vec();
+        for n in 0..m {
+            for k in 0..m {
                 for c in 0..m {
-                    next[n * m + c] += error * self.step * bin.w[k * m + c];
+                    next[n * m + c] += error[n * m + k] * step * bin.w[k * m + c];
                 }
             }
         }

@@ -1,5 +1,6 @@
 //! From files to files: what the commands do, for programs that do not want to start one.
 
+mod automatic;
 pub mod demo;
 mod error;
 pub mod evaluate;

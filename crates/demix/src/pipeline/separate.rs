@@ -13,7 +13,7 @@ use ndarray::{Array2, Axis};
 use serde_json::{Value, json};
 
 use super::evaluate::against::Against;
-use super::{PipelineError, filters};
+use super::{PipelineError, automatic, filters};
 use crate::method::{Method, Request};
 use crate::pictures;
 use crate::separation::{Outcome, SeparationError, Separator, Source};
@@ -131,11 +131,16 @@ impl Job {
     fn prepare(&self) -> Result<Prepared, PipelineError> {
         let info = audio::info(&self.inputs[0])?;
         let wrong = |e: SeparationError| PipelineError::WrongUse(e.to_string());
+        let n_channels = self.n_channels(&info);
+        let mut request = Request { n_channels: Some(n_channels), ..self.request.clone() };
         let (method, why) = match self.method.as_str() {
-            "auto" => Method::automatic(self.n_channels(&info)),
+            "auto" => {
+                let choice = self.choose(n_channels)?;
+                request.n_sources = choice.n_sources;
+                (Method::named(choice.method).map_err(wrong)?, choice.why)
+            }
             name => (Method::named(name).map_err(wrong)?, String::new()),
         };
-        let n_channels = self.n_channels(&info);
         if n_channels < method.channels.0 {
             return Err(PipelineError::WrongUse(format!(
                 "{}: {} needs at least {} channels, this has {n_channels}; take --method nmf, or --join the files of \
@@ -145,7 +150,6 @@ impl Job {
                 method.channels.0
             )));
         }
-        let request = Request { n_channels: Some(n_channels), ..self.request.clone() };
         let separator = method.build(&request).map_err(wrong)?;
         if let Some(n) = request.n_sources.filter(|&n| method.channels.0 > 1 && n > n_channels) {
             return Err(PipelineError::WrongUse(format!(
@@ -156,6 +160,28 @@ impl Job {
             )));
         }
         Ok((separator, method, why, info))
+    }
+
+    /// What `auto` means for this input; several channels are looked at.
+    fn choose(&self, n_channels: usize) -> Result<automatic::Choice, PipelineError> {
+        let n_sources = self.request.n_sources;
+        let nmf = |why: &str| Ok(automatic::Choice { method: "nmf", n_sources, why: why.into() });
+        if !self.request.dictionaries.is_empty() || !self.request.free.is_empty() {
+            return nmf("dictionaries of known sources: nmf");
+        }
+        if n_channels == 1 {
+            return nmf("one channel: nmf, which tells sources apart by their spectra");
+        }
+        let part = ReadOptions {
+            duration: Some(self.read.duration.unwrap_or(f64::INFINITY).min(automatic::LOOKED_AT)),
+            ..self.read
+        };
+        let read = if self.inputs.len() > 1 {
+            audio::join(&self.inputs, &part)?
+        } else {
+            audio::read(&self.inputs[0], &part)?
+        };
+        automatic::choose(&read.waveform, n_sources).map_err(|e| PipelineError::of(&self.inputs[0], e))
     }
 
     /// Reads, separates, writes.

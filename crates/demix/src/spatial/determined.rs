@@ -254,8 +254,8 @@ impl DeterminedSeparator {
         Ok(Self { blind, sound, stft, values, n_sources })
     }
 
-    /// The transform for a recording: windows of about a quarter of a second, which hold most of a room's echoes, but
-    /// not so long that too few frames are left to learn from.
+    /// The transform for a recording: windows of about half a second, which hold most of a room's echoes, but not so
+    /// long that too few frames are left to learn from, overlapped eight times.
     fn transform(&self, sample_rate: u32, n_samples: usize) -> StftSettings {
         let mut settings = self.stft.clone();
         if settings.fft.is_none() && settings.window_length.is_none() {
@@ -267,7 +267,9 @@ impl DeterminedSeparator {
             }
             settings.fft = Some(fft);
         }
-        settings.for_rate(sample_rate)
+        let filled = settings.for_rate(sample_rate);
+        let hop = filled.window_length.map(|length| (length / HOPS).max(1));
+        StftSettings { hop: settings.hop.or(hop), ..filled }
     }
 
     /// The blocks of a recording in samples, with their overlaps.
@@ -296,10 +298,12 @@ impl DeterminedSeparator {
     }
 }
 
-/// Length of the automatic window.
-const WINDOW_SECONDS: f64 = 0.256;
+/// Length of the automatic window: see docs/separation-quality.md for others.
+const WINDOW_SECONDS: f64 = 0.512;
+/// Hops in an automatic window: more frames to learn from.
+const HOPS: usize = 8;
 /// Windows that a recording holds at the least before they are shortened.
-const FEWEST_WINDOWS: usize = 12;
+const FEWEST_WINDOWS: usize = 8;
 /// Recordings are demixed whole up to this length.
 const AUTO_BLOCK_FROM: f64 = 600.0;
 /// Length of the automatic blocks.
