@@ -67,9 +67,10 @@ fn the_slow_sum_is_the_golden_formula_where_images_are_rounded_alike() {
                 continue;
             }
             let n = [x, y, z];
-            let at = std::array::from_fn(|axis| match n[axis] % 2 == 0 {
-                true => single(n[axis] as f64 * size[axis] + single(SOURCE[axis])),
-                false => single((n[axis] + 1) as f64 * size[axis] - single(SOURCE[axis])),
+            let at = std::array::from_fn(|axis| {
+                let (source, side) = (SOURCE[axis] as f32, size[axis] as f32);
+                let first = if n[axis] % 2 == 0 { source } else { side - source };
+                f64::from(n[axis] as f32 * side + first)
             });
             let once = (1.0 - absorption as f32).sqrt();
             images.push((at, f64::from((0..met).fold(1.0, |gain: f32, _| gain * once))));
@@ -78,8 +79,8 @@ fn the_slow_sum_is_the_golden_formula_where_images_are_rounded_alike() {
             let got = pulses(&images, microphone, f64::from(rate) / 343.0, want.ncols());
             for (t, got) in got.iter().enumerate() {
                 let error = (got - want[[m, t]]).abs() / peak(&want);
-                // the last bits of the farthest images depend on the order in which the library rounds
-                assert!(error <= if order > 3 { 1e-8 } else { 1e-10 }, "{case} [{m}, {t}]: {error:e}");
+                // gains of many reflections: in which order the library rounds them is not known
+                assert!(error <= if order > 3 { 1e-7 } else { 1e-10 }, "{case} [{m}, {t}]: {error:e}");
             }
         }
     }
