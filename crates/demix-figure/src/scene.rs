@@ -84,7 +84,7 @@ pub fn scene(plot: &ScenePlot<'_>) -> Picture {
 
 /// Samples until the curve leaves the picture.
 fn audible(curve: &[f64]) -> usize {
-    curve.iter().position(|db| !(*db > LOWEST)).unwrap_or(curve.len())
+    curve.iter().position(|db| db.is_nan() || *db <= LOWEST).unwrap_or(curve.len())
 }
 
 /// The room in the largest panel of its proportions that fits into `area`, at its top left.

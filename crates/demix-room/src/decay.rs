@@ -108,7 +108,7 @@ mod tests {
     fn too_short_or_silent_responses_have_no_time() {
         assert_eq!(decay(&[0.0; 100], 8000).t60, None);
         assert_eq!(decay(&[], 8000).t60, None);
-        assert_eq!(decay(&noise(1.0, 0.3, 8000)[..1200], 8000).t20.is_some(), true);
+        assert_eq!(decay(&[1.0, 0.9, 0.9], 8000).t20, None);
     }
 
     #[test]

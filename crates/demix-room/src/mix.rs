@@ -270,7 +270,11 @@ mod tests {
         let text = refuse(&[one[0].clone(), one[0].clone()], &[response.clone(), array![[1.0]]], &plain);
         assert!(text.starts_with("response 2 has 1 microphones, number 1 has 2"), "{text}");
         let silent = [Waveform::mono(vec![0.0; 10], 8000)];
-        let text = refuse(&silent, &[response.clone()], &MixOptions { snr: Some(10.0), ..plain.clone() });
+        let text = refuse(
+            &silent,
+            std::slice::from_ref(&response),
+            &MixOptions { snr: Some(10.0), ..plain.clone() },
+        );
         assert!(text.contains("silent"), "{text}");
         let levels = MixOptions { levels: Some(vec![1.0, 2.0]), ..plain };
         assert!(refuse(&one, &[response], &levels).starts_with("2 levels for 1 sources"));

@@ -83,8 +83,7 @@ pub(crate) fn absorption_for(
     }
     let of = |absorption: f64| predicted_t60(size, &[absorption; 6], air, speed_of_sound, by);
     let (shortest, longest) = (of(MAX_ABSORPTION), of(0.0));
-    // NaN compares with nothing, and is refused
-    if !(t60 >= shortest) {
+    if t60 < shortest || t60.is_nan() {
         let percent = 100.0 * MAX_ABSORPTION;
         // rounded up, so that the time in the message is possible
         let shortest = (1000.0 * shortest).ceil() / 1000.0;

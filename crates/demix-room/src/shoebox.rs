@@ -105,7 +105,7 @@ impl Shoebox {
         }
         let images = 4.0 / 3.0 * std::f64::consts::PI * reach.powi(3) / self.size.iter().product::<f64>();
         let reflects = self.walls.absorption.iter().any(|a| *a < 1.0);
-        if !(images <= MOST_IMAGES) && reflects {
+        if reflects && (images > MOST_IMAGES || images.is_nan()) {
             let seconds = reach / self.speed_of_sound;
             return Err(RoomError::TooManyImages { images, most: MOST_IMAGES, seconds });
         }
@@ -223,7 +223,7 @@ impl Pulse {
     fn new() -> Self {
         let weights = std::array::from_fn(|j| {
             let phase = std::f64::consts::TAU * j as f64 / (FILTER_LENGTH - 1) as f64;
-            let sign = if (j + FILTER_DELAY) % 2 == 0 { -1.0 } else { 1.0 };
+            let sign = if (j + FILTER_DELAY).is_multiple_of(2) { -1.0 } else { 1.0 };
             sign * (0.5 - 0.5 * phase.cos()) / std::f64::consts::PI
         });
         Self { weights }

@@ -5,8 +5,8 @@
 use std::path::Path;
 
 use demix_room::{
-    FILTER_DELAY, FILTER_LENGTH, Inversion, Point, RoomError, RoomSettings, Shoebox, Walls, decay, distance,
-    octave_decay, place_source,
+    FILTER_DELAY, FILTER_LENGTH, Inversion, Point, RoomError, RoomSettings, Shoebox, Sides, Times, Walls,
+    decay, distance, octave_decay, place_source,
 };
 use ndarray::{Array2, array};
 use proptest::prelude::*;
@@ -56,7 +56,6 @@ fn golden_vectors() {
 fn the_slow_sum_is_the_golden_formula_where_images_are_rounded_alike() {
     for (case, size, absorption, order, rate) in CASES {
         let want = golden(case, "rir_formula_float64.npy");
-        let single = |x: f64| f64::from(x as f32);
         let order = order as i64;
         let mut images = Vec::new();
         for (x, y, z) in (-order..=order)
@@ -230,9 +229,8 @@ fn the_time_asked_for_is_the_time_measured() {
         ([3.0, 3.0, 3.0], 0.4, 16000),
     ];
     for (size, t60, rate) in cases {
-        let mut settings = RoomSettings::default();
-        settings.room.0 = size;
-        settings.t60 = Some(demix_room::Times(vec![t60]));
+        let settings =
+            RoomSettings { room: Sides(size), t60: Some(Times(vec![t60])), ..RoomSettings::default() };
         let room = settings.shoebox(None).unwrap();
         let sources = [[0.2, 0.7, 0.55], [0.75, 0.3, 0.4], [0.6, 0.85, 0.7]].map(|share| inside(size, share));
         let microphones = [inside(size, [0.4, 0.4, 0.5]), inside(size, [0.85, 0.65, 0.35])];
@@ -252,9 +250,9 @@ fn the_time_asked_for_is_the_time_measured() {
 
 #[test]
 fn bands_decay_at_their_own_times() {
-    let mut settings = RoomSettings::default();
     // neighbours of the measured bands are like them: the filters of the bands overlap
-    settings.t60 = Some(demix_room::Times(vec![0.5, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25]));
+    let times = Times(vec![0.5, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25]);
+    let settings = RoomSettings { t60: Some(times), ..RoomSettings::default() };
     let room = settings.shoebox(None).unwrap();
     let sources = [[4.6, 3.1, 1.5], [1.2, 3.9, 0.8], [3.7, 0.4, 2.0]];
     let responses = room.responses(&sources, &[[2.2, 1.6, 1.1], [5.3, 2.7, 1.9]], 16000).unwrap();

@@ -69,6 +69,9 @@ pub fn simulate(what: &Simulation, watch: &mut dyn Watch) -> Result<Simulated, P
     if n_sources == 0 {
         return Err(PipelineError::WrongUse("no source is given".into()));
     }
+    if let Some(levels) = &what.mix.levels {
+        place::count("levels", levels.len(), n_sources, "give one for each source, the first one included")?;
+    }
     what.place.check(n_sources)?;
     let names = Names::new(what);
     names.check_free(what)?;

@@ -154,7 +154,12 @@ struct Settled {
     distances: Option<Vec<f64>>,
 }
 
-fn count(what: &'static str, found: usize, expected: usize, remedy: &'static str) -> Result<(), RoomError> {
+pub(super) fn count(
+    what: &'static str,
+    found: usize,
+    expected: usize,
+    remedy: &'static str,
+) -> Result<(), RoomError> {
     let of = "sources";
     if found == expected { Ok(()) } else { Err(RoomError::Count { what, found, of, expected, remedy }) }
 }
