@@ -156,6 +156,47 @@ fn gains_mix_without_delay() {
 }
 
 #[test]
+fn arrays_positions_and_walls_from_files() {
+    let desk = Desk::new();
+    std::fs::write(desk.path("array.csv"), "# around the centre\n-0.1,0,0\n0,0.1,0\n0.1,0,0\n0,0,0.1\n")
+        .unwrap();
+    std::fs::write(desk.path("at.json"), "{\"positions\": [[1, 2, 1], [3, 2, 1]]}").unwrap();
+    std::fs::write(desk.path("walls.csv"), "0.1,0.1,0.2,0.3,0.4,0.5,0.6\n".repeat(6)).unwrap();
+    let line = "simulate a.wav b.wav --room 4,3,2.5 --array array.csv --positions at.json --set length=0.1";
+    desk.done(&format!("{line} --absorption walls.csv --set air=true --centre 2,1,1.2 -o s"));
+    let scene = desk.scene("s");
+    assert_eq!(desk.read("s/mixture.wav").n_channels(), 4);
+    assert_eq!(scene["array"]["microphones"][3], serde_json::json!([2.0, 1.0, 1.3]));
+    assert_eq!(scene["sources"][1]["position"], serde_json::json!([3.0, 2.0, 1.0]));
+    assert_eq!(scene["room"]["absorption"]["ceiling"][6], 0.6);
+    let times: Vec<f64> =
+        scene["room"]["t60_predicted"].as_array().unwrap().iter().map(|t| t.as_f64().unwrap()).collect();
+    assert!(times.len() == 7 && times.windows(2).all(|pair| pair[1] <= pair[0]), "{times:?}");
+    desk.done("simulate a.wav b.wav --absorption 0.3,0.3,0.3,0.3,0.6,0.9 --array circle:3:5cm --set length=0.05 -o t");
+    assert_eq!(desk.scene("t")["room"]["absorption"]["floor"][0], 0.6);
+    assert_eq!(desk.read("t/mixture.wav").n_channels(), 3);
+}
+
+#[test]
+fn a_response_of_another_rate_sounds_alike_once_resampled() {
+    let desk = Desk::new();
+    // a low-pass, at both rates
+    let bump = |rate: u32| {
+        let n = rate as usize / 100;
+        let shape = |t: usize| (std::f32::consts::PI * t as f32 / n as f32).sin().powi(2) / n as f32;
+        Waveform::mono((0..n).map(shape).collect(), rate)
+    };
+    desk.write("slow.wav", &bump(RATE));
+    desk.write("fast.wav", &bump(2 * RATE));
+    desk.write("low.wav", &tone(0.05, 4000, RATE));
+    desk.done("simulate low.wav --rir slow.wav -o slow");
+    let run = desk.done("simulate low.wav --rir fast.wav --rate 8000 -o fast");
+    assert!(run.err.contains("fast.wav: resampled from 16000 to 8000 Hz"), "{}", run.err);
+    let (a, b) = (desk.read("slow/mixture.wav"), desk.read("fast/mixture.wav"));
+    assert!((0..4000).all(|t| (a.samples[[0, t]] - b.samples[[0, t]]).abs() < 0.01 * a.peak()));
+}
+
+#[test]
 fn presets_levels_and_tail() {
     let desk = Desk::new();
     desk.done("simulate a.wav b.wav a.wav --preset pop-idlma-2 --t60 0 --levels 0,-3,-6 --cut-tail -o s");
@@ -254,6 +295,9 @@ fn what_cannot_be_is_one_line_with_its_numbers() {
         assert!(run.err.contains(why), "{line}: {}", run.err);
         assert!(!desk.path("scene").exists(), "{line}: nothing is left behind");
     }
+    // what an earlier scene left is told
+    let run = desk.done(&format!("simulate a.wav {ROOM} -o there --overwrite"));
+    assert!(run.err.contains("there/image-2.wav: is of an earlier scene"), "{}", run.err);
     // an input is never an output
     desk.write("image-1.wav", &tone(0.2, 100, RATE));
     let run = desk.run(&format!("simulate image-1.wav b.wav {ROOM} -o . --overwrite"));

@@ -211,20 +211,21 @@ impl AxisGains {
     }
 }
 
-/// A pulse between samples: window(j) sinc(j - delay - f) for j = 0..[`FILTER_LENGTH`] and 0 <= f < 1.
+/// A pulse between samples: window(k) sinc(k - f) for k = -[`FILTER_DELAY`]..=[`FILTER_DELAY`] and 0 <= f < 1.
 ///
-/// With j' = j - delay, sin(pi (j' - f)) = -(-1)^j' sin(pi f): one sine serves all taps.
+/// As sin(pi (k - f)) = -(-1)^k sin(pi f) and 1 / (±k - f) = (f ± k) / (k^2 - f^2), one sine serves all taps and one
+/// division two of them.
 struct Pulse {
-    /// -(-1)^j' window(j) / pi
-    weights: [f64; FILTER_LENGTH],
+    /// -(-1)^k window(k) / pi for k = 0..=FILTER_DELAY
+    weights: [f64; FILTER_DELAY + 1],
 }
 
 impl Pulse {
     fn new() -> Self {
-        let weights = std::array::from_fn(|j| {
-            let phase = std::f64::consts::TAU * j as f64 / (FILTER_LENGTH - 1) as f64;
-            let sign = if (j + FILTER_DELAY).is_multiple_of(2) { -1.0 } else { 1.0 };
-            sign * (0.5 - 0.5 * phase.cos()) / std::f64::consts::PI
+        let weights = std::array::from_fn(|k| {
+            let phase = std::f64::consts::PI * k as f64 / FILTER_DELAY as f64;
+            let sign = if k.is_multiple_of(2) { -1.0 } else { 1.0 };
+            sign * (0.5 + 0.5 * phase.cos()) / std::f64::consts::PI
         });
         Self { weights }
     }
@@ -232,14 +233,20 @@ impl Pulse {
     /// Adds the pulse at `time` samples, in every band with its gain.
     fn add(&self, bands: &mut [Vec<f64>], time: f64, gain: impl Fn(usize) -> f64) {
         let first = time as usize;
-        let fraction = time - first as f64;
+        let f = time - first as f64;
         let mut taps = [0.0; FILTER_LENGTH];
-        if fraction == 0.0 {
+        if f == 0.0 {
             taps[FILTER_DELAY] = 1.0;
         } else {
-            let sine = (std::f64::consts::PI * fraction).sin();
-            for (j, (tap, weight)) in taps.iter_mut().zip(&self.weights).enumerate() {
-                *tap = sine * weight / (j as f64 - FILTER_DELAY as f64 - fraction);
+            let sine = (std::f64::consts::PI * f).sin();
+            taps[FILTER_DELAY] = sine * self.weights[0] / -f;
+            let (before, after) = taps.split_at_mut(FILTER_DELAY);
+            let pairs = before.iter_mut().rev().zip(&mut after[1..]).zip(&self.weights[1..]);
+            for (i, ((left, right), weight)) in pairs.enumerate() {
+                let k = (i + 1) as f64;
+                let share = sine * weight / (k * k - f * f);
+                *left = share * (f - k);
+                *right = share * (f + k);
             }
         }
         for (b, band) in bands.iter_mut().enumerate() {

@@ -102,7 +102,8 @@ pub fn simulate(what: &Simulation, watch: &mut dyn Watch) -> Result<Simulated, P
     for (i, (sound, path)) in sounds.zip(&names.sounds).enumerate() {
         tell(watch, "write", i, total)?;
         let dither_seed = what.mix.seed.wrapping_add(i as u64);
-        let done = audio::write(written.begin(path), sound, &WriteFormat { dither_seed, ..format })?;
+        let done = audio::write(path, sound, &WriteFormat { dither_seed, ..format })?;
+        written.0.push(path.clone());
         if done.clipped_samples > 0 {
             warnings.push(format!(
                 "{}: {} samples beyond full scale were clipped (peak {:.3}): write float32, or add --clip-mode rescale",
@@ -114,15 +115,18 @@ pub fn simulate(what: &Simulation, watch: &mut dyn Watch) -> Result<Simulated, P
     }
     for (response, path) in scene.responses.iter().zip(&names.responses) {
         let response = Waveform::new(response.mapv(|x| x as f32), sample_rate);
-        audio::write(written.begin(path), &response, &WriteFormat::default())?;
+        audio::write(path, &response, &WriteFormat::default())?;
+        written.0.push(path.clone());
     }
     let decays = Decays::measure(&scene, sample_rate);
     let value = describe(what, &sources, &scene, &mixed, &decays, &format, &names, &warnings);
     if let Some(path) = &names.picture {
-        report::write_bytes(written.begin(path), &picture(what, &scene, &decays, sample_rate).to_png())?;
+        report::write_bytes(path, &picture(what, &scene, &decays, sample_rate).to_png())?;
+        written.0.push(path.clone());
     }
-    report::write_json(written.begin(&names.scene), &value)?;
-    written.keep();
+    report::write_json(&names.scene, &value)?;
+    written.0.clear();
+    warnings.extend(names.leftovers(&what.folder));
     drop(new_folders);
     Ok(Simulated { files: names.all(), scene: value, warnings })
 }
@@ -228,6 +232,32 @@ impl Names {
         self.sounds.iter().chain(&self.responses).chain([&self.scene]).chain(&self.picture).cloned().collect()
     }
 
+    /// What an earlier scene left in the folder: it does not belong to this one.
+    fn leftovers(&self, folder: &Path) -> Vec<String> {
+        let is_ours = |name: &str| {
+            let stem = name.strip_suffix(".wav").or(name.strip_suffix(".flac")).unwrap_or("");
+            let numbered =
+                |prefix: &str| stem.strip_prefix(prefix).is_some_and(|n| n.parse::<usize>().is_ok());
+            matches!(stem, "mixture" | "noise")
+                || numbered("image-")
+                || numbered("rir-")
+                || name == "scene.png"
+        };
+        let mut found: Vec<PathBuf> = std::fs::read_dir(folder)
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| path.file_name().and_then(|name| name.to_str()).is_some_and(is_ours))
+            .collect();
+        let now = self.all();
+        found.retain(|path| !now.iter().any(|file| same_file(file, path)));
+        found.sort();
+        found
+            .iter()
+            .map(|path| format!("{}: is of an earlier scene, not of this one", path.display()))
+            .collect()
+    }
+
     /// Refuses outputs that are inputs, or exist.
     fn check_free(&self, what: &Simulation) -> Result<(), PipelineError> {
         let tables = match &what.place {
@@ -257,20 +287,9 @@ impl Names {
     }
 }
 
-/// Files of this run, removed again unless all of them were written.
+/// Files that this run has written, removed again unless all of them were.
 #[derive(Default)]
 struct Written(Vec<PathBuf>);
-
-impl Written {
-    fn begin<'a>(&mut self, path: &'a Path) -> &'a Path {
-        self.0.push(path.to_path_buf());
-        path
-    }
-
-    fn keep(mut self) {
-        self.0.clear();
-    }
-}
 
 impl Drop for Written {
     fn drop(&mut self) {
