@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::evaluate::Evaluate;
+use crate::simulate::{Simulate, after_help};
 
 /// Heading of the options that all commands have.
 const EVERYWHERE: &str = "Options of all commands";
@@ -44,6 +45,9 @@ Examples:
   demix separate song.wav --dictionary drums.dict --free rest=30
   demix separate left.wav right.wav --join -o out")]
     Separate(Box<Separate>),
+    /// Make a test mixture: sources in a simulated room, through measured responses or gains.
+    #[command(after_help = after_help())]
+    Simulate(Box<Simulate>),
     /// List the methods, or all settings of one.
     #[command(after_help = "Examples:\n  demix methods\n  demix methods nmf")]
     Methods(Methods),
@@ -248,7 +252,7 @@ pub struct Completions {
     pub shell: clap_complete::Shell,
 }
 
-fn pair(text: &str) -> Result<(String, String), String> {
+pub fn pair(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("write KEY=VALUE")?;
     Ok((key.trim().into(), value.trim().into()))
 }

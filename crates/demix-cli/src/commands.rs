@@ -206,7 +206,7 @@ fn refuse_shared_outputs(jobs: &[Job]) -> Result<()> {
     Ok(())
 }
 
-fn write_format(format: &Format) -> WriteFormat {
+pub fn write_format(format: &Format) -> WriteFormat {
     WriteFormat {
         container: match format.format {
             Container::Wav => audio::Container::Wav,
@@ -253,7 +253,7 @@ fn method_value(method: &Method) -> Value {
     })
 }
 
-fn describe(setting: &Setting) -> String {
+pub fn describe(setting: &Setting) -> String {
     let default = setting.default.to_string().replace('"', "");
     let unit = if setting.unit.is_empty() { String::new() } else { format!(" {}", setting.unit) };
     let range = setting.range.map_or_else(String::new, |(low, high)| format!(", {low} to {high}"));

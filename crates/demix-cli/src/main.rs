@@ -4,6 +4,7 @@ mod arguments;
 mod commands;
 mod evaluate;
 mod progress;
+mod simulate;
 
 use std::process::ExitCode;
 
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Demo(options) => commands::demo(&options, &reporter),
         Command::Separate(options) => commands::separate(&options, &reporter),
+        Command::Simulate(options) => simulate::simulate(&options, &reporter),
         Command::Methods(options) => commands::methods(&options, &reporter),
         Command::Dictionary(options) => commands::dictionary(&options, &reporter),
         Command::Remix(options) => commands::remix(&options, &reporter),

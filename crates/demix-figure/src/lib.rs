@@ -12,6 +12,7 @@
 //! | [`cost_curve`], [`cost_curves`] | cost over iterations |
 //! | [`score_curves`] | scores over iterations |
 //! | [`waveforms`] | samples over time, one panel per signal |
+//! | [`scene`] | a room from above, and the decay of sound in it |
 //! | [`bars`] | scores by source and method |
 //! | [`boxes`] | how they are spread over many tracks |
 
@@ -25,6 +26,7 @@ mod curves;
 mod factors;
 mod heat;
 mod panel;
+mod scene;
 mod score_curves;
 mod spectrogram;
 mod style;
@@ -36,6 +38,7 @@ pub use boxes::{BoxPlot, BoxSeries, boxes};
 pub use canvas::{Label, Picture};
 pub use curves::{cost_curve, cost_curves};
 pub use factors::{FactorPlot, Factors, Quantity, activations, dictionary, factors};
+pub use scene::{ScenePlot, scene};
 pub use score_curves::score_curves;
 pub use spectrogram::{SpectrogramPlot, StftGrid, mask, spectrogram, spectrogram_grid};
 pub use waveforms::waveforms;

@@ -3,8 +3,8 @@
 
 use demix_figure::{
     BarPlot, BarSeries, BoxPlot, BoxSeries, FactorPlot, Factors, FrequencyAxis, Label, Picture, Quantity,
-    SpectrogramPlot, StftGrid, activations, bars, boxes, cost_curve, cost_curves, dictionary, factors, mask,
-    score_curves, spectrogram, spectrogram_grid, waveforms,
+    ScenePlot, SpectrogramPlot, StftGrid, activations, bars, boxes, cost_curve, cost_curves, dictionary,
+    factors, mask, scene, score_curves, spectrogram, spectrogram_grid, waveforms,
 };
 use demix_signal::Waveform;
 use ndarray::{Array2, ShapeBuilder};
@@ -292,4 +292,37 @@ fn score_curves_of_any_length_and_value() {
         }
     }
     check(&score_curves("", "", &[1.0, 2.0], &[]));
+}
+
+#[test]
+fn scenes_of_any_shape() {
+    let decay: Vec<f64> = (0..9000).map(|t| -f64::from(t) / 100.0).collect();
+    let silent = vec![f64::NAN; 10];
+    for room in [
+        None,
+        Some([6.0, 4.4]),
+        Some([0.5, 90.0]),
+        Some([90.0, 0.5]),
+        Some([f64::NAN, 1.0]),
+        Some([0.0, 3.0]),
+    ] {
+        // many sources once: they take their time
+        let counts: &[usize] = if room.is_none() { &[0, 1, 60] } else { &[0, 1, 3] };
+        for &n in counts {
+            for decays in [vec![], vec![decay.clone(); n], vec![silent.clone(); n], vec![vec![]; n]] {
+                let names = vec![LONG; n];
+                let sources = [[0.4, 0.3], [f64::NAN, 1.0], [1e9, -1e9]];
+                let picture = scene(&ScenePlot {
+                    title: "T60 300 ms",
+                    names: &names,
+                    room,
+                    microphones: &sources[..n.min(2)],
+                    sources: &sources[..n.min(3)],
+                    decays: &decays,
+                    sample_rate: if n == 1 { 0 } else { 16000 },
+                });
+                check(&picture);
+            }
+        }
+    }
 }

@@ -9,6 +9,7 @@
 //! | [`stft`] | [`Stft`]: from one to the other and back |
 //! | [`window`] | the windows |
 //! | [`mel`] | frequency bands as wide as hearing's |
+//! | [`mod@resample`] | the same sound at another rate |
 //! | [`mod@settings`] | one description of every setting, for structs, help, files and reports |
 //! | [`simd`] | registers for the kernels of other crates |
 //! | [`watch`] | [`Watch`]: progress and cancelling of long work |
@@ -16,6 +17,7 @@
 
 pub mod mel;
 pub mod real;
+pub mod resample;
 pub mod settings;
 pub mod simd;
 pub mod spectrogram;
@@ -25,6 +27,7 @@ pub mod waveform;
 pub mod window;
 
 pub use real::Real;
+pub use resample::{ResampleError, resample};
 pub use rustfft::num_complex::Complex;
 pub use spectrogram::Spectrogram;
 pub use stft::{Padding, Stft, StftError, StftSettings};

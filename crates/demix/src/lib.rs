@@ -25,7 +25,7 @@
 //! | [`separation`] | [`Separator`], the trait of every method, and what it gives |
 //! | [`mono`] | one microphone: NMF |
 //! | [`dictionary`] | what a source sounds like, learned |
-//! | [`pipeline`] | from files to files: separate, learn, remix, evaluate, info |
+//! | [`pipeline`] | from files to files: separate, simulate, learn, remix, evaluate, info |
 //! | [`demo`] | three little pieces, made, taken apart and judged without any file |
 //! | [`pictures`] | which pictures show a separation |
 
@@ -41,6 +41,7 @@ pub mod spatial;
 pub use demix_eval as eval;
 pub use demix_files as files;
 pub use demix_nmf as nmf;
+pub use demix_room as room;
 pub use demix_signal as signal;
 pub use demix_spatial as demixing;
 pub use dictionary::Dictionary;

@@ -5,7 +5,8 @@ use crate::lab::{Lab, bass, drums, mix};
 #[test]
 fn help() {
     let lab = Lab::new();
-    let commands = ["", "separate", "methods", "dictionary", "remix", "info", "evaluate", "completions"];
+    let commands =
+        ["", "separate", "simulate", "methods", "dictionary", "remix", "info", "evaluate", "completions"];
     for command in commands {
         let name = if command.is_empty() { "demix" } else { command };
         insta::assert_snapshot!(format!("help-{name}"), lab.done(&format!("{command} --help")).out);

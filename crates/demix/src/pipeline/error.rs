@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use demix_eval::EvalError;
 use demix_files::FileError;
+use demix_room::RoomError;
 
 use crate::separation::SeparationError;
 
@@ -24,6 +25,9 @@ pub enum PipelineError {
     /// The scores could not be computed.
     #[error(transparent)]
     Evaluation(#[from] EvalError),
+    /// The scene cannot be.
+    #[error(transparent)]
+    Room(#[from] RoomError),
     /// What was asked for does not fit together, or not to the input: to be asked otherwise.
     #[error("{0}")]
     WrongUse(String),
@@ -46,7 +50,7 @@ impl PipelineError {
     /// Whether the fault lies in what was asked for, not in a file or the machine.
     pub fn is_wrong_use(&self) -> bool {
         match self {
-            Self::WrongUse(_) => true,
+            Self::WrongUse(_) | Self::Room(_) => true,
             Self::Separation { reason, .. } => reason.is_wrong_use(),
             _ => false,
         }

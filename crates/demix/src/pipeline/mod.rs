@@ -9,5 +9,6 @@ pub mod info;
 pub mod learn;
 pub mod remix;
 pub mod separate;
+pub mod simulate;
 
 pub use error::PipelineError;
