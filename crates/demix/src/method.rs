@@ -174,7 +174,8 @@ fn demixer<S: Settings + Default>(
         of_loop(&mut settings).seed = seed;
     }
     let n_sources = request.n_sources.or(request.n_channels).unwrap_or(DEFAULT_SOURCES);
-    Ok(Box::new(build(settings, n_sources)?))
+    let separator = build(settings, n_sources)?;
+    Ok(Box::new(separator.for_channels(request.n_channels.unwrap_or(n_sources))))
 }
 
 fn build_nmf(request: &Request) -> Result<Box<dyn Separator>, SeparationError> {

@@ -6,6 +6,9 @@ use demix_signal::{Cancelled, Complex, StftError, StftSettings, Watch, Waveform}
 use demix_spatial::SpatialError;
 use ndarray::Array3;
 
+/// The name of what the sources leave of the mixture, where a method finds fewer sources than there are channels.
+pub const RESIDUAL: &str = "residual";
+
 /// One separated source.
 #[derive(Clone, Debug)]
 pub struct Source {

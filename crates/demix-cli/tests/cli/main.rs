@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // a test may: its panic is the report
 
 mod bad_input;
+mod demixing;
 mod dictionaries;
 mod events;
 mod interrupt;

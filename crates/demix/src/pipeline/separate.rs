@@ -16,7 +16,7 @@ use super::evaluate::against::Against;
 use super::{PipelineError, automatic, filters};
 use crate::method::{Method, Request};
 use crate::pictures;
-use crate::separation::{Outcome, SeparationError, Separator, Source};
+use crate::separation::{Outcome, RESIDUAL, SeparationError, Separator, Source};
 
 /// Where results go and in what form.
 #[derive(Clone, Debug)]
@@ -220,7 +220,7 @@ impl Job {
         let mut writer = Writer::new(&plan, &mixture);
         let mut judged = Vec::new();
         let result = separator.separate_into(&mixture, watch, &mut |source| {
-            if against.is_some() {
+            if against.is_some() && source.name != RESIDUAL {
                 judged.push(source.clone());
             }
             writer.take(source)
@@ -293,11 +293,12 @@ impl Job {
         }
         let names = separator.source_names();
         let n_references = self.score_against.len();
-        if n_references > 0 && n_references != names.len() {
+        let judged: Vec<&str> = names.iter().map(String::as_str).filter(|name| *name != RESIDUAL).collect();
+        if n_references > 0 && n_references != judged.len() {
             return Err(PipelineError::WrongUse(format!(
                 "--score-against: {n_references} references, {} sources ({}); name one reference for each source",
-                names.len(),
-                names.join(", ")
+                judged.len(),
+                judged.join(", ")
             )));
         }
         let stems = match &options.two_stems {

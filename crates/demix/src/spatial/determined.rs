@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use super::channels::Distinct;
 use crate::mono::nmf::Precision;
 use crate::separation::{
-    Filters, Outcome, Seconds, SeparationError, Separator, Source, SourceSink, check_mixture,
+    Filters, Outcome, RESIDUAL, Seconds, SeparationError, Separator, Source, SourceSink, check_mixture,
 };
 
 demix_signal::choices! {
@@ -160,6 +160,8 @@ pub struct DeterminedSeparator {
     stft: StftSettings,
     values: Map<String, Value>,
     n_sources: usize,
+    /// Whether what the sources leave of the mixture is a further output.
+    residual: bool,
 }
 
 impl ContrastSettings {
@@ -251,7 +253,13 @@ impl DeterminedSeparator {
             return Err(SeparationError::Request("0 sources are asked for: ask for at least 1".into()));
         }
         blind.check(n_sources, n_sources)?;
-        Ok(Self { blind, sound, stft, values, n_sources })
+        Ok(Self { blind, sound, stft, values, n_sources, residual: false })
+    }
+
+    /// For a mixture of so many channels: with more of them than sources, what the sources leave becomes an output, too.
+    pub fn for_channels(mut self, n_channels: usize) -> Self {
+        self.residual = n_channels > self.n_sources && self.sound.scaling == Scaling::ProjectionBack;
+        self
     }
 
     /// The transform for a recording: windows of about half a second, which hold most of a room's echoes, but not so
@@ -347,7 +355,8 @@ impl Watch for Part<'_> {
 impl Separator for DeterminedSeparator {
     fn source_names(&self) -> Vec<String> {
         let width = self.n_sources.to_string().len();
-        (1..=self.n_sources).map(|n| format!("source-{n:0width$}")).collect()
+        let sources = (1..=self.n_sources).map(|n| format!("source-{n:0width$}"));
+        sources.chain(self.residual.then(|| RESIDUAL.to_string())).collect()
     }
 
     fn has_filters(&self) -> bool {
@@ -394,7 +403,8 @@ impl Separator for DeterminedSeparator {
         } else {
             self.solve(&heard, &stft, n_found, watch, &mut seconds, &mut warnings)?
         };
-        for (source, name) in self.source_names().into_iter().enumerate() {
+        let mut rest = self.residual.then(|| mixture.samples.clone());
+        for (source, name) in self.source_names().into_iter().enumerate().take(self.n_sources) {
             let clock = Instant::now();
             let mut image = Array2::zeros((heard.n_channels(), heard.n_samples()));
             if source < n_found {
@@ -403,12 +413,20 @@ impl Separator for DeterminedSeparator {
                 }
             }
             let image = Waveform::new(distinct.restore(image), mixture.sample_rate);
+            if let Some(rest) = &mut rest {
+                *rest -= &image.samples;
+            }
             seconds.synthesis += clock.elapsed().as_secs_f64();
             sink(Source { name, image }).map_err(SeparationError::Sink)?;
             let (done, total) = (source + 1, self.n_sources);
             watch.progress(Progress { stage: "synthesis", done, total, cost: None })?;
         }
-        let exact = self.sound.scaling == Scaling::ProjectionBack && n_found == distinct.len();
+        let whole = rest.is_some() || n_found == distinct.len();
+        if let Some(rest) = rest {
+            let image = Waveform::new(rest, mixture.sample_rate);
+            sink(Source { name: RESIDUAL.into(), image }).map_err(SeparationError::Sink)?;
+        }
+        let exact = self.sound.scaling == Scaling::ProjectionBack && whole;
         if self.sound.scaling != Scaling::ProjectionBack {
             warnings.push(format!("scaling={}: the sources do not add up to the input", self.sound.scaling));
         }

@@ -1,0 +1,225 @@
+//! Several microphones: simulate, separate, evaluate, as in the README.
+
+use demix::signal::Waveform;
+use ndarray::{Array2, Axis};
+
+use super::lab::{Lab, RATE, noise};
+
+/// Noise whose bands swell and fade at syllables of its own: 6 s.
+fn talker(take: u64) -> Waveform {
+    let n = 6 * RATE as usize;
+    let white = noise(n, take);
+    let gates = noise(64, take + 100);
+    let mut state = [0.0f32; 2];
+    let samples = white.iter().enumerate().map(|(t, &x)| {
+        let syllable = t / (RATE as usize / 6);
+        let gate = if gates[syllable % 64] > 0.0 { 1.0 } else { 0.02 };
+        // a resonance that moves with the syllables
+        let angle = 0.3 + 0.9 * gates[(syllable + 7) % 64].abs();
+        let y = x * gate * 0.05 + 2.0 * 0.95 * angle.cos() * state[0] - 0.9025 * state[1];
+        state = [y, state[0]];
+        y
+    });
+    Waveform::mono(samples.collect(), RATE)
+}
+
+/// A lab with two talkers in a small room in `scene`.
+fn scene() -> Lab {
+    let lab = Lab::new();
+    lab.write("a.wav", &talker(1));
+    lab.write("b.wav", &talker(2));
+    lab.done("simulate a.wav b.wav --room 4,3,2.5 --t60 0.1 --distance 1 -o scene");
+    lab
+}
+
+/// Mean SDR improvement of what is in `folder`.
+fn improvement(lab: &Lab, folder: &str) -> f64 {
+    let run = lab.done(&format!(
+        "evaluate --reference scene/image-1.wav scene/image-2.wav --estimate {folder}/source-1.wav \
+         {folder}/source-2.wav --mixture scene/mixture.wav --metrics bss-eval-v3-images --json"
+    ));
+    let line = run.out.lines().last().unwrap();
+    let scores: serde_json::Value = serde_json::from_str(line).unwrap();
+    let improvements = scores["metrics"]["bss-eval-v3-images"]["sdr_improvement"].as_array().unwrap();
+    improvements.iter().map(|x| x.as_f64().unwrap()).sum::<f64>() / improvements.len() as f64
+}
+
+fn peak(sound: &Array2<f32>) -> f32 {
+    sound.iter().fold(0.0, |p, x| p.max(x.abs()))
+}
+
+/// The largest difference between the sum of the sources and the input.
+fn error_of_sum(lab: &Lab, folder: &str, input: &Waveform) -> f32 {
+    let sum = lab.sources(folder).iter().fold(Array2::zeros(input.samples.dim()), |sum, s| sum + &s.samples);
+    peak(&(&input.samples - &sum)) / peak(&input.samples)
+}
+
+#[test]
+fn three_commands_make_a_mixture_take_it_apart_and_score_it() {
+    let lab = scene();
+    lab.done("separate scene/mixture.wav -o out");
+    let report = lab.json("out/mixture/report.json");
+    assert_eq!(report["method"], "ilrma");
+    assert!(report["why"].as_str().unwrap().contains("delays and echoes"), "{}", report["why"]);
+    assert_eq!(report["sums_to_input"], true);
+    assert!(error_of_sum(&lab, "out/mixture", &lab.read("scene/mixture.wav")) < 1e-5);
+    let gain = improvement(&lab, "out/mixture");
+    assert!(gain > 8.0, "{gain:.1} dB");
+}
+
+#[test]
+fn every_demixing_method_separates_and_keeps_its_seed() {
+    let lab = scene();
+    for method in ["fdica", "auxiva", "ilrma", "t-ilrma", "ggd-ilrma", "consistent-ilrma"] {
+        let line = format!("separate scene/mixture.wav --method {method} --seed 3 -o {method}");
+        lab.done(&line);
+        let gain = improvement(&lab, &format!("{method}/mixture"));
+        assert!(gain > 4.0, "{method}: {gain:.1} dB");
+        lab.done(&format!("{line}-again"));
+        let bytes = |folder: &str| lab.bytes(format!("{folder}/mixture/source-1.wav"));
+        assert!(bytes(method) == bytes(&format!("{method}-again")), "{method}");
+    }
+}
+
+#[test]
+fn blocks_keep_the_order_of_the_sources_and_join_without_a_step() {
+    let lab = scene();
+    // the same talkers again and again: 24 s in blocks of 6 s
+    let mixture = lab.read("scene/mixture.wav");
+    let long = [mixture.samples.view(); 4];
+    lab.write("long.wav", &Waveform::new(ndarray::concatenate(Axis(1), &long).unwrap(), RATE));
+    lab.done("separate long.wav --method ilrma -o whole");
+    lab.done("separate long.wav --method ilrma --set block=6 -o blocks");
+    assert_eq!(lab.json("blocks/long/report.json")["details"]["blocks"].as_array().unwrap().len(), 4);
+    let (whole, blocks) = (lab.sources("whole/long"), lab.sources("blocks/long"));
+    assert!(error_of_sum(&lab, "blocks/long", &lab.read("long.wav")) < 1e-5);
+    for block in &blocks {
+        // one of the sources of the whole, everywhere
+        let power = |x: &Array2<f32>| x.iter().map(|x| x * x).sum::<f32>();
+        let error = |w: &Waveform| power(&(&w.samples - &block.samples)) / power(&w.samples);
+        let best = whole.iter().map(error).fold(f32::INFINITY, f32::min);
+        assert!(best < 0.05, "{best}");
+        let row = block.samples.row(0);
+        let mut steps: Vec<f32> = row.windows(2).into_iter().map(|pair| (pair[1] - pair[0]).abs()).collect();
+        let at_joints: Vec<f32> = (1..4)
+            .flat_map(|b| {
+                let joint = b * row.len() / 4;
+                steps[joint - 3..joint + 3].to_vec()
+            })
+            .collect();
+        steps.sort_by(f32::total_cmp);
+        let limit = steps[steps.len() * 99 / 100];
+        assert!(at_joints.iter().all(|step| *step <= limit * 1.5), "{at_joints:?} {limit}");
+    }
+}
+
+#[test]
+fn filters_are_written_and_say_what_they_are() {
+    let lab = scene();
+    lab.done("separate scene/mixture.wav --method auxiva --filters -o out");
+    let meaning = lab.json("out/mixture/filters.json");
+    assert_eq!(meaning["sample_rate"], RATE);
+    let bins = meaning["stft"]["fft"].as_u64().unwrap() / 2 + 1;
+    let header = String::from_utf8_lossy(&lab.bytes("out/mixture/demixing.npy")[..128]).into_owned();
+    assert!(header.contains(&format!("(1, {bins}, 2, 2,)")), "{header}");
+    let run = lab.line("separate a.wav --filters -o mono");
+    assert_eq!(run.code, 2);
+    assert!(run.err.contains("masks are not filters"), "{}", run.err);
+}
+
+#[test]
+fn poor_channels_are_named_and_nothing_is_not_a_number() {
+    let lab = scene();
+    let mixture = lab.read("scene/mixture.wav").samples;
+    let n = mixture.ncols();
+    let channels = |rows: &[ndarray::Array1<f32>]| {
+        let views: Vec<_> = rows.iter().map(|row| row.view()).collect();
+        Waveform::new(ndarray::stack(Axis(0), &views).unwrap(), RATE)
+    };
+    let (left, right) = (mixture.row(0).to_owned(), mixture.row(1).to_owned());
+    let silence = ndarray::Array1::zeros(n);
+    lab.write("silent.wav", &channels(&[left.clone(), right.clone(), silence.clone()]));
+    lab.write("copy.wav", &channels(&[left.clone(), right.clone(), &left * 0.5]));
+    lab.write("one.wav", &channels(&[left.clone(), silence.clone()]));
+    lab.write("quiet.wav", &Waveform::new(&mixture * 1e-6, RATE));
+    lab.write("clipped.wav", &Waveform::new(mixture.mapv(|x| (20.0 * x).clamp(-1.0, 1.0)), RATE));
+    lab.write("short.wav", &Waveform::new(mixture.slice(ndarray::s![.., ..40]).to_owned(), RATE));
+    lab.write("nothing.wav", &channels(&[silence.clone(), silence]));
+    for (name, warning) in [
+        ("silent", "channel 3 is silent, left out"),
+        ("copy", "channel 3 is a copy of channel 1 (times 0.500), left out"),
+        ("one", "channel 2 is silent, left out"),
+        ("quiet", ""),
+        ("clipped", ""),
+        ("short", "too few"),
+        ("nothing", "channel 1 is silent, left out"),
+    ] {
+        for method in ["ilrma", "fdica", "auxiva"] {
+            lab.done(&format!("separate {name}.wav --method {method} -o out-{method}"));
+            let report = lab.json(&format!("out-{method}/{name}/report.json"));
+            let warnings = report["warnings"].to_string();
+            assert!(warnings.contains(warning), "{name}: {warnings}");
+            let sources = lab.sources(&format!("out-{method}/{name}"));
+            assert!(sources.iter().all(|s| s.samples.iter().all(|x| x.is_finite())), "{name}");
+            if name != "nothing" {
+                let error =
+                    error_of_sum(&lab, &format!("out-{method}/{name}"), &lab.read(format!("{name}.wav")));
+                assert!(error < 1e-4, "{name}, {method}: {error}");
+            }
+        }
+    }
+    // the automatic choice looks at the channels, too
+    lab.done("separate one.wav nothing.wav -o auto");
+    assert_eq!(lab.json("auto/one/report.json")["method"], "nmf");
+}
+
+#[test]
+fn what_demixing_cannot_do_is_refused_before_the_work() {
+    let lab = scene();
+    for (line, parts) in [
+        ("separate a.wav --method ilrma", vec!["at least 2 channels", "this has 1"]),
+        ("separate scene/mixture.wav --method ilrma --sources 3", vec!["--sources 3", "2 channels"]),
+        ("separate scene/mixture.wav --method fdica --set components=3", vec!["no setting 'components'"]),
+        ("separate scene/mixture.wav --method ilrma --set update=ip3", vec!["update=ip3", "iss1"]),
+        (
+            "separate scene/mixture.wav --method ilrma --set partition=true --set normalization=projection-back",
+            vec!["partition=true", "normalization=power"],
+        ),
+        (
+            "separate scene/mixture.wav --method t-ilrma --set source_update=me",
+            vec!["source_update=me", "Gaussian"],
+        ),
+        ("separate scene/mixture.wav --method ilrma --free voice=3", vec!["--free voice", "nmf"]),
+    ] {
+        let run = lab.line(line);
+        assert_eq!(run.code, 2, "{line}: {}", run.err);
+        assert_eq!(run.err.lines().count(), 1, "{line}: {}", run.err);
+        for part in parts {
+            assert!(run.err.contains(part), "{line}: {}", run.err);
+        }
+    }
+}
+
+#[test]
+fn fewer_sources_than_microphones_are_extracted() {
+    let lab = scene();
+    lab.done("simulate a.wav b.wav --room 4,3,2.5 --t60 0.1 --distance 1 --array line:4:0.04 -o four");
+    for settings in ["overdetermined=background", "overdetermined=pca", "update=iss1", "update=ip2"] {
+        lab.done(&format!(
+            "separate four/mixture.wav --method ilrma --sources 2 --set {settings} --overwrite -o out"
+        ));
+        let report = lab.json("out/mixture/report.json");
+        assert_eq!(report["sums_to_input"], true);
+        let sources = lab.sources("out/mixture");
+        assert!(sources.len() == 3 && sources[0].n_channels() == 4);
+        assert_eq!(report["sources"][2]["name"], "residual");
+        assert!(error_of_sum(&lab, "out/mixture", &lab.read("four/mixture.wav")) < 1e-5);
+        let run = lab.done(
+            "evaluate --reference four/image-1.wav four/image-2.wav --estimate out/mixture/source-1.wav \
+             out/mixture/source-2.wav --mixture four/mixture.wav --metrics si-sdr --json",
+        );
+        let scores: serde_json::Value = serde_json::from_str(run.out.lines().last().unwrap()).unwrap();
+        let gains = scores["metrics"]["si-sdr"]["si_sdr_improvement"].to_string();
+        assert!(!gains.contains("null"), "{settings}: {gains}");
+    }
+}
