@@ -9,7 +9,7 @@ use rand_chacha::rand_core::SeedableRng as _;
 use crate::determined::{self, Descent, LoopSettings, Normalization};
 use crate::matrix::C64;
 use crate::mixture::{Mixture, Scalar};
-use crate::permutation::by_activity;
+use crate::permutation::{by_activity, by_direction};
 use crate::source::{Contrast, Distribution, Laplace, LowRank, SharedLowRank, SourceModel, Spherical};
 use crate::update::{Pairs, Update};
 use crate::{Consistency, Demixing, Powers, SpatialError};
@@ -85,8 +85,9 @@ demix_signal::settings! {
 /// The source model of a method.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Model {
-    /// Every bin on its own, then alignment.
-    Fdica,
+    /// Every bin on its own, then alignment: by activity, or by direction where the distance in metres of neighbouring
+    /// microphones on a line is given.
+    Fdica(Option<f64>),
     /// All bins of a source together.
     Auxiva(Contrast),
     /// Low-rank spectrograms.
@@ -127,6 +128,8 @@ pub struct Input<'a> {
     pub stft: &'a StftSettings,
     /// Length of the waveform in samples.
     pub n_samples: usize,
+    /// Its rate in Hz.
+    pub sample_rate: u32,
     /// W of an earlier block (bins, sources, channels), to go on from.
     pub begin: Option<&'a Array3<C64>>,
 }
@@ -148,7 +151,7 @@ impl Blind {
     /// The iterations that `auto` means.
     pub fn iterations(&self) -> usize {
         self.settings.iterations.unwrap_or(match self.model {
-            Model::Fdica | Model::Auxiva(_) => 50,
+            Model::Fdica(_) | Model::Auxiva(_) => 50,
             Model::LowRank(..) | Model::Consistent(_) => 100,
         })
     }
@@ -156,7 +159,7 @@ impl Blind {
     /// The start that `auto` means.
     pub fn start(&self) -> Start {
         self.settings.start.unwrap_or(match self.model {
-            Model::Fdica | Model::Auxiva(_) => Start::Identity,
+            Model::Fdica(_) | Model::Auxiva(_) => Start::Identity,
             Model::LowRank(..) | Model::Consistent(_) => Start::Fdica,
         })
     }
@@ -249,8 +252,17 @@ impl Blind {
             }
         }
         let (mut demixing, descent) = best.expect("there is at least one run");
-        if self.model == Model::Fdica && input.begin.is_none() {
-            demixing.align(&mixture);
+        match self.model {
+            Model::Fdica(_) if input.begin.is_some() => {}
+            Model::Fdica(None) => demixing.align(&mixture),
+            Model::Fdica(Some(spacing)) => {
+                let mixing = demixing.mixing(&mixture);
+                let positions: Vec<f64> = (0..mixture.n_channels()).map(|c| c as f64 * spacing).collect();
+                let step = f64::from(input.sample_rate) / (2.0 * (mixture.n_bins().max(2) - 1) as f64);
+                let frequencies: Vec<f64> = (0..mixture.n_bins()).map(|bin| bin as f64 * step).collect();
+                demixing.reorder(&by_direction(mixing.view(), &frequencies, &positions));
+            }
+            _ => {}
         }
         let warnings = self.warnings(&mixture, &descent);
         Ok(Found {
@@ -338,7 +350,7 @@ impl Blind {
             Box::new(model) as Box<dyn SourceModel<T>>
         };
         match &self.model {
-            Model::Fdica => Box::new(Laplace),
+            Model::Fdica(_) => Box::new(Laplace),
             Model::Auxiva(contrast) => Box::new(Spherical::new(*contrast)),
             Model::LowRank(distribution, settings) => low_rank(*distribution, settings, &mut rng),
             Model::Consistent(settings) => low_rank(Distribution::Gauss, settings, &mut rng),
@@ -387,7 +399,7 @@ impl Blind {
 impl Demixing {
     /// Puts the outputs of all bins in one order, by their activity at the scale of the microphones.
     pub fn align<T: Scalar>(&mut self, mixture: &Mixture<T>) {
-        let (n, n_channels) = (self.n_sources, self.n_channels);
+        let n = self.n_sources;
         let (n_bins, n_frames, stride) = (mixture.n_bins(), mixture.n_frames(), mixture.stride());
         let mixing = self.mixing(mixture);
         let mut power = Array3::zeros((n_bins, n, n_frames));
@@ -403,7 +415,12 @@ impl Demixing {
                 }
             }
         }
-        let order = by_activity(power.view());
+        self.reorder(&by_activity(power.view()));
+    }
+
+    /// Row n of each bin becomes row `order[[bin, n]]`.
+    pub(crate) fn reorder(&mut self, order: &ndarray::Array2<usize>) {
+        let (n, n_channels) = (self.n_sources, self.n_channels);
         for (bin, w) in self.w.chunks_exact_mut(n_channels * n_channels).enumerate() {
             let old = w.to_vec();
             for source in 0..n {

@@ -143,7 +143,16 @@ pub(crate) fn inverse(n: usize, a: &[C64]) -> Option<Vec<C64>> {
 
 /// log |det a|; minus infinity for a singular matrix.
 pub(crate) fn log_abs_det(n: usize, a: &[C64]) -> f64 {
-    let mut a = a[..n * n].to_vec();
+    let mut small = [ZERO; 16];
+    let mut large;
+    // small matrices live on the stack
+    let a = if n <= 4 {
+        small[..n * n].copy_from_slice(&a[..n * n]);
+        &mut small[..]
+    } else {
+        large = a[..n * n].to_vec();
+        &mut large[..]
+    };
     let mut sum = 0.0;
     for k in 0..n {
         let pivot = (k..n).max_by(|&i, &j| a[i * n + k].norm_sqr().total_cmp(&a[j * n + k].norm_sqr()));

@@ -40,8 +40,7 @@ impl<T: Real> Kernel<T> for Covariance<'_, T> {
                     (1, _) => block::<L, 1, 1>(x, g, stride, frames, m, self.out),
                     (2, 1) => block::<L, 2, 1>(x, g, stride, frames, m, self.out),
                     (2, _) => block::<L, 2, 2>(x, g, stride, frames, m, self.out),
-                    (3, 1) => block::<L, 3, 1>(x, g, stride, frames, m, self.out),
-                    (3, _) => block::<L, 3, 2>(x, g, stride, frames, m, self.out),
+                    (3, _) => block::<L, 3, 1>(x, g, stride, frames, m, self.out),
                     (4, _) => block::<L, 4, 1>(x, g, stride, frames, m, self.out),
                     _ => tiles::<L>(x, g, stride, frames, m, self.out),
                 }
@@ -57,7 +56,7 @@ impl<T: Real> Kernel<T> for Covariance<'_, T> {
     }
 }
 
-/// M channels, G sources at a time: their products stay in registers.
+/// M channels, G sources at a time: as many as leave their products in registers.
 #[inline(always)]
 unsafe fn block<L: Lanes, const M: usize, const G: usize>(
     x: &[L::Real],

@@ -81,11 +81,22 @@ demix_signal::settings! {
     }
 }
 
+demix_signal::settings! {
+    /// How the bins of FDICA are put in one order.
+    pub struct OrderSettings {
+        /// Distance between neighbouring microphones on a line: the bins are then ordered by the directions that their
+        /// outputs come from; auto: by when they are loud.
+        pub spacing: Option<f64> = None, unit "m", range 0.0001 ..= 10.0;
+    }
+}
+
 demix_signal::settings_group! {
     /// All settings of the method `fdica`.
     pub struct FdicaSettings {
         /// The loop.
         pub demix: DemixSettings,
+        /// The order of the bins.
+        pub order: OrderSettings,
         /// Scale, blocks, precision.
         pub sound: SpatialSoundSettings,
         /// The transform.
@@ -182,7 +193,8 @@ impl DeterminedSeparator {
     pub fn fdica(settings: FdicaSettings, n_sources: usize) -> Result<Self, SeparationError> {
         let values = settings.values();
         settings.check()?;
-        Self::new(Model::Fdica, settings.demix, settings.sound, settings.stft, values, n_sources)
+        let model = Model::Fdica(settings.order.spacing);
+        Self::new(model, settings.demix, settings.sound, settings.stft, values, n_sources)
     }
 
     /// `auxiva` into so many sources.
@@ -497,6 +509,7 @@ impl DeterminedSeparator {
                 x: x.view(),
                 stft: stft.settings(),
                 n_samples: block.last - block.first,
+                sample_rate: heard.sample_rate,
                 begin: begin.as_ref(),
             };
             let watch = &mut Part { watch: &mut *watch, block: at, n_blocks };
