@@ -15,6 +15,9 @@ pub struct Source {
     pub image: Waveform,
 }
 
+/// Name of what is left of the mixture, beside the sources, where these do not hold all of it.
+pub const RESIDUAL: &str = "residual";
+
 /// What a separation tells besides the sound.
 #[derive(Clone, Debug)]
 pub struct Outcome {
@@ -45,7 +48,7 @@ pub struct Outcome {
 pub struct Filters {
     /// Where the block begins.
     pub first_sample: usize,
-    /// W, (bins, sources, channels).
+    /// W, (bins, sources, channels); a single bin where gains are the same at all frequencies.
     pub demixing: Array3<Complex<f64>>,
     /// From the outputs to their images, (bins, channels, sources).
     pub images: Array3<Complex<f64>>,

@@ -5,6 +5,7 @@
 mod bad_input;
 mod dictionaries;
 mod events;
+mod instantaneous;
 mod interrupt;
 mod lab;
 mod remix_evaluate_info;

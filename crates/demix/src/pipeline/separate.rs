@@ -16,7 +16,7 @@ use super::evaluate::against::Against;
 use super::{PipelineError, automatic, filters};
 use crate::method::{Method, Request};
 use crate::pictures;
-use crate::separation::{Outcome, SeparationError, Separator, Source};
+use crate::separation::{Outcome, RESIDUAL, SeparationError, Separator, Source};
 
 /// Where results go and in what form.
 #[derive(Clone, Debug)]
@@ -220,7 +220,7 @@ impl Job {
         let mut writer = Writer::new(&plan, &mixture);
         let mut judged = Vec::new();
         let result = separator.separate_into(&mixture, watch, &mut |source| {
-            if against.is_some() {
+            if against.is_some() && source.name != RESIDUAL {
                 judged.push(source.clone());
             }
             writer.take(source)
@@ -259,7 +259,8 @@ impl Job {
             None => None,
             Some(against) => {
                 let iterations = outcome.iterations;
-                Some(against.scores(method, &self.request, &mixture, iterations, &judged, watch)?)
+                let request = Request { n_channels: Some(n_channels), ..self.request.clone() };
+                Some(against.scores(method, &request, &mixture, iterations, &judged, watch)?)
             }
         };
         let curve = against.as_ref().zip(scores.as_ref()).filter(|_| plan.options.plots);
@@ -293,11 +294,12 @@ impl Job {
         }
         let names = separator.source_names();
         let n_references = self.score_against.len();
-        if n_references > 0 && n_references != names.len() {
+        let n_judged = names.iter().filter(|name| *name != RESIDUAL).count();
+        if n_references > 0 && n_references != n_judged {
             return Err(PipelineError::WrongUse(format!(
                 "--score-against: {n_references} references, {} sources ({}); name one reference for each source",
-                names.len(),
-                names.join(", ")
+                n_judged,
+                names[..n_judged].join(", ")
             )));
         }
         let stems = match &options.two_stems {
@@ -409,7 +411,10 @@ impl Job {
         let seed = settings.get("seed").cloned().unwrap_or_else(|| 0.into());
         // what `auto` meant for this input
         for (name, value) in demix_signal::settings::Settings::values(&outcome.stft) {
-            settings.insert(name, value);
+            // a method without a transform has pictures made with one, and no setting for it
+            if settings.contains_key(&name) {
+                settings.insert(name, value);
+            }
         }
         let inputs: Vec<String> = self.inputs.iter().map(|path| path.display().to_string()).collect();
         let mut input = serde_json::to_value(info).unwrap_or_default();
@@ -697,6 +702,9 @@ fn check_memory(
     separator: &dyn Separator,
 ) -> Result<(), SeparationError> {
     let settings = separator.settings();
+    if !settings.contains_key("fft") {
+        return Ok(()); // no transform
+    }
     let mut stft = demix_signal::StftSettings::default();
     for name in ["fft", "window_length", "hop", "window"] {
         if let Some(value) = settings.get(name) {
