@@ -2,15 +2,19 @@
 
 use demix_nmf::{Grouping, NmfSettings};
 use demix_signal::settings::{Setting, Settings, nearest_name};
-use demix_spatial::DemixSettings;
+use demix_spatial::instantaneous::{
+    Amuse, AmuseSettings, Decorrelation, DecorrelationSettings, FastIca, FastIcaSettings,
+    InstantaneousMethod, Jade, JadeSettings, Sobi, SobiSettings,
+};
+use demix_spatial::{DemixSettings, SpatialError};
 
 use crate::dictionary::Dictionary;
 use crate::mono::{NmfMethodSettings, NmfSeparator};
 use crate::separation::{SeparationError, Separator};
-use crate::spatial::DeterminedSeparator;
 use crate::spatial::determined::{
     AuxivaSettings, FdicaSettings, GgdIlrmaSettings, IlrmaSettings, TIlrmaSettings,
 };
+use crate::spatial::{DeterminedSeparator, InstantaneousSeparator};
 
 /// One method of the table.
 pub struct Method {
@@ -114,6 +118,48 @@ pub const METHODS: &[Method] = &[
         settings: FdicaSettings::table,
         build: |request| demixer(request, DeterminedSeparator::fdica, |s: &mut FdicaSettings| &mut s.demix),
     },
+    Method {
+        name: "sobi",
+        summary: "undoes real gains without delays or echoes; tells sources by their spectra (joint diagonalisation of \
+                  lagged covariances)",
+        reference: "Belouchrani, Abed-Meraim, Cardoso and Moulines 1997",
+        channels: SEVERAL,
+        settings: SobiSettings::table,
+        build: |request| unmixer(request, Sobi::new, None),
+    },
+    Method {
+        name: "jade",
+        summary: "undoes real gains; tells sources by their cumulants of fourth order",
+        reference: "Cardoso and Souloumiac 1993",
+        channels: SEVERAL,
+        settings: JadeSettings::table,
+        build: |request| unmixer(request, Jade::new, None),
+    },
+    Method {
+        name: "fastica",
+        summary: "undoes real gains; tells sources by how far from Gaussian they are",
+        reference: "Hyvarinen 1999",
+        channels: SEVERAL,
+        settings: FastIcaSettings::table,
+        build: |request| unmixer(request, FastIca::new, None),
+    },
+    Method {
+        name: "amuse",
+        summary: "undoes real gains by the covariance at a single lag",
+        reference: "Tong, Liu, Soon and Huang 1991",
+        channels: SEVERAL,
+        settings: AmuseSettings::table,
+        build: |request| unmixer(request, Amuse::new, None),
+    },
+    Method {
+        name: "decorrelation",
+        summary: "undoes the real gains of two sources by the equations of decorrelation: two lags in closed form, many \
+                  by least squares in several forms",
+        reference: "Molgedey and Schuster 1994; docs/instantaneous.md",
+        channels: SEVERAL,
+        settings: DecorrelationSettings::table,
+        build: |request| unmixer(request, Decorrelation::new, Some(2)),
+    },
 ];
 
 /// Methods that need two microphones.
@@ -155,6 +201,35 @@ fn demixer<S: Settings + Default>(
     build: fn(S, usize) -> Result<DeterminedSeparator, SeparationError>,
     of_loop: fn(&mut S) -> &mut DemixSettings,
 ) -> Result<Box<dyn Separator>, SeparationError> {
+    refuse_dictionaries(request)?;
+    let mut settings = S::default();
+    for (name, value) in &request.settings {
+        settings.set(name, value)?;
+    }
+    if let Some(seed) = request.seed {
+        of_loop(&mut settings).seed = seed;
+    }
+    let n_sources = request.n_sources.or(request.n_channels).unwrap_or(DEFAULT_SOURCES);
+    let separator = build(settings, n_sources)?;
+    Ok(Box::new(separator.for_channels(request.n_channels.unwrap_or(n_sources))))
+}
+
+/// A method for instantaneous mixtures with its settings.
+fn unmixer<S, M>(
+    request: &Request,
+    build: fn(S) -> Result<M, SpatialError>,
+    n_sources: Option<usize>,
+) -> Result<Box<dyn Separator>, SeparationError>
+where
+    S: Settings + Default,
+    M: InstantaneousMethod + 'static,
+{
+    refuse_dictionaries(request)?;
+    Ok(Box::new(InstantaneousSeparator::new(request, build, n_sources)?))
+}
+
+/// What is known of the sources does not help a blind method.
+fn refuse_dictionaries(request: &Request) -> Result<(), SeparationError> {
     if let Some(dictionary) = request.dictionaries.first() {
         return Err(SeparationError::Request(format!(
             "dictionary '{}' serves --method nmf; demixing is blind",
@@ -166,16 +241,7 @@ fn demixer<S: Settings + Default>(
             "--free {name} serves --method nmf; demixing is blind"
         )));
     }
-    let mut settings = S::default();
-    for (name, value) in &request.settings {
-        settings.set(name, value)?;
-    }
-    if let Some(seed) = request.seed {
-        of_loop(&mut settings).seed = seed;
-    }
-    let n_sources = request.n_sources.or(request.n_channels).unwrap_or(DEFAULT_SOURCES);
-    let separator = build(settings, n_sources)?;
-    Ok(Box::new(separator.for_channels(request.n_channels.unwrap_or(n_sources))))
+    Ok(())
 }
 
 fn build_nmf(request: &Request) -> Result<Box<dyn Separator>, SeparationError> {

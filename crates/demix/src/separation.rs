@@ -6,9 +6,6 @@ use demix_signal::{Cancelled, Complex, StftError, StftSettings, Watch, Waveform}
 use demix_spatial::SpatialError;
 use ndarray::Array3;
 
-/// The name of what the sources leave of the mixture, where a method finds fewer sources than there are channels.
-pub const RESIDUAL: &str = "residual";
-
 /// One separated source.
 #[derive(Clone, Debug)]
 pub struct Source {
@@ -17,6 +14,9 @@ pub struct Source {
     /// Its image on all channels of the mixture: same rate, channels and length.
     pub image: Waveform,
 }
+
+/// Name of what is left of the mixture, beside the sources, where these do not hold all of it.
+pub const RESIDUAL: &str = "residual";
 
 /// What a separation tells besides the sound.
 #[derive(Clone, Debug)]
@@ -48,7 +48,7 @@ pub struct Outcome {
 pub struct Filters {
     /// Where the block begins.
     pub first_sample: usize,
-    /// W, (bins, sources, channels).
+    /// W, (bins, sources, channels); a single bin where gains are the same at all frequencies.
     pub demixing: Array3<Complex<f64>>,
     /// From the outputs to their images, (bins, channels, sources).
     pub images: Array3<Complex<f64>>,

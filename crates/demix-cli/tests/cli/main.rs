@@ -6,6 +6,7 @@ mod bad_input;
 mod demixing;
 mod dictionaries;
 mod events;
+mod instantaneous;
 mod interrupt;
 mod lab;
 mod remix_evaluate_info;

@@ -20,6 +20,7 @@ use ndarray::Array2;
 use rayon::prelude::*;
 
 type Method = Box<dyn InstantaneousMethod>;
+type Part = (&'static str, fn(&Study));
 
 struct Study {
     data: PathBuf,
@@ -41,7 +42,7 @@ fn main() {
     let pairs = if arguments.get(1).is_some_and(|word| word == "choose") { choose } else { report };
     let study = Study { data: data.into(), output, pairs };
     println!("{} pairs, {SEEDS} mixtures of each\n", study.pairs.len());
-    let parts: [(&str, fn(&Study)); 5] = [
+    let parts: [Part; 5] = [
         ("one-lag", Study::one_lag),
         ("how-many", Study::how_many_lags),
         ("forms", Study::forms),
@@ -284,14 +285,16 @@ fn rooms() -> Vec<Room> {
     ]
 }
 
-/// The value below which a share of the values lies.
+/// The value below which a share of the values lies, between neighbours along a line.
 fn quantile(values: &[f64], share: f64) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
-    match sorted.len() {
-        0 => f64::NAN,
-        n => sorted[(share * (n - 1) as f64).round() as usize],
+    if sorted.is_empty() {
+        return f64::NAN;
     }
+    let place = share * (sorted.len() - 1) as f64;
+    let (below, above) = (sorted[place.floor() as usize], sorted[place.ceil() as usize]);
+    below + place.fract() * (above - below)
 }
 
 fn five(values: &[f64]) -> String {

@@ -28,7 +28,7 @@ demix_signal::choices! {
     pub enum Form {
         /// No error: the equations of lag 0 and of `lag` alone, solved in closed form.
         TwoLags = "two-lags",
-        /// The sum of squares, columns of A of length one: favours rows that make both outputs faint.
+        /// The sum of squares, columns of A of length one.
         Plain = "plain",
         /// The sum of squared correlation coefficients: each output divided by its power, C(0).
         Normalized = "normalized",

@@ -259,7 +259,8 @@ impl Job {
             None => None,
             Some(against) => {
                 let iterations = outcome.iterations;
-                Some(against.scores(method, &self.request, &mixture, iterations, &judged, watch)?)
+                let request = Request { n_channels: Some(n_channels), ..self.request.clone() };
+                Some(against.scores(method, &request, &mixture, iterations, &judged, watch)?)
             }
         };
         let curve = against.as_ref().zip(scores.as_ref()).filter(|_| plan.options.plots);
@@ -410,7 +411,10 @@ impl Job {
         let seed = settings.get("seed").cloned().unwrap_or_else(|| 0.into());
         // what `auto` meant for this input
         for (name, value) in demix_signal::settings::Settings::values(&outcome.stft) {
-            settings.insert(name, value);
+            // a method without a transform has pictures made with one, and no setting for it
+            if settings.contains_key(&name) {
+                settings.insert(name, value);
+            }
         }
         let inputs: Vec<String> = self.inputs.iter().map(|path| path.display().to_string()).collect();
         let mut input = serde_json::to_value(info).unwrap_or_default();
@@ -698,6 +702,9 @@ fn check_memory(
     separator: &dyn Separator,
 ) -> Result<(), SeparationError> {
     let settings = separator.settings();
+    if !settings.contains_key("fft") {
+        return Ok(()); // no transform
+    }
     let mut stft = demix_signal::StftSettings::default();
     for name in ["fft", "window_length", "hop", "window"] {
         if let Some(value) = settings.get(name) {

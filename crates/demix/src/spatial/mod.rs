@@ -2,5 +2,7 @@
 
 mod channels;
 pub mod determined;
+pub mod instantaneous;
 
 pub use determined::DeterminedSeparator;
+pub use instantaneous::InstantaneousSeparator;

@@ -15,7 +15,7 @@ use super::score;
 use super::sound::{Sound, check_alike, open};
 use crate::method::{Method, Request};
 use crate::pipeline::PipelineError;
-use crate::separation::Source;
+use crate::separation::{RESIDUAL, Source};
 
 /// The true sources of one recording.
 pub struct Against {
@@ -52,7 +52,8 @@ impl Against {
     }
 
     fn held(&self, sources: &[Source]) -> Vec<Sound> {
-        sources.iter().map(|s| Sound::held(&s.name, channel_of(&s.image, self.channel))).collect()
+        let sources = sources.iter().filter(|s| s.name != RESIDUAL);
+        sources.map(|s| Sound::held(&s.name, channel_of(&s.image, self.channel))).collect()
     }
 
     /// `{"references", "estimates", "metrics", "curve", "seconds"}`: scores as `demix evaluate` gives them, and the
