@@ -32,11 +32,11 @@ fn scene() -> Lab {
     lab
 }
 
-/// Mean SDR improvement of what is in `folder`.
-fn improvement(lab: &Lab, folder: &str) -> f64 {
+/// Mean SDR improvement of what is in `folder`, over the mixture of a scene.
+fn improvement(lab: &Lab, scene: &str, folder: &str) -> f64 {
     let run = lab.done(&format!(
-        "evaluate --reference scene/image-1.wav scene/image-2.wav --estimate {folder}/source-1.wav \
-         {folder}/source-2.wav --mixture scene/mixture.wav --metrics bss-eval-v3-images --json"
+        "evaluate --reference {scene}/image-1.wav {scene}/image-2.wav --estimate {folder}/source-1.wav \
+         {folder}/source-2.wav --mixture {scene}/mixture.wav --metrics bss-eval-v3-images --json"
     ));
     let line = run.out.lines().last().unwrap();
     let scores: serde_json::Value = serde_json::from_str(line).unwrap();
@@ -50,7 +50,8 @@ fn peak(sound: &Array2<f32>) -> f32 {
 
 /// The largest difference between the sum of the sources and the input.
 fn error_of_sum(lab: &Lab, folder: &str, input: &Waveform) -> f32 {
-    let sum = lab.sources(folder).iter().fold(Array2::zeros(input.samples.dim()), |sum, s| sum + &s.samples);
+    let sum =
+        lab.sources(folder).iter().fold(Array2::<f32>::zeros(input.samples.dim()), |sum, s| sum + &s.samples);
     peak(&(&input.samples - &sum)) / peak(&input.samples)
 }
 
@@ -63,7 +64,7 @@ fn three_commands_make_a_mixture_take_it_apart_and_score_it() {
     assert!(report["why"].as_str().unwrap().contains("delays and echoes"), "{}", report["why"]);
     assert_eq!(report["sums_to_input"], true);
     assert!(error_of_sum(&lab, "out/mixture", &lab.read("scene/mixture.wav")) < 1e-5);
-    let gain = improvement(&lab, "out/mixture");
+    let gain = improvement(&lab, "scene", "out/mixture");
     assert!(gain > 8.0, "{gain:.1} dB");
 }
 
@@ -73,7 +74,7 @@ fn every_demixing_method_separates_and_keeps_its_seed() {
     for method in ["fdica", "auxiva", "ilrma", "t-ilrma", "ggd-ilrma", "consistent-ilrma"] {
         let line = format!("separate scene/mixture.wav --method {method} --seed 3 -o {method}");
         lab.done(&line);
-        let gain = improvement(&lab, &format!("{method}/mixture"));
+        let gain = improvement(&lab, "scene", &format!("{method}/mixture"));
         assert!(gain > 4.0, "{method}: {gain:.1} dB");
         lab.done(&format!("{line}-again"));
         let bytes = |folder: &str| lab.bytes(format!("{folder}/mixture/source-1.wav"));
@@ -90,7 +91,8 @@ fn blocks_keep_the_order_of_the_sources_and_join_without_a_step() {
     lab.write("long.wav", &Waveform::new(ndarray::concatenate(Axis(1), &long).unwrap(), RATE));
     lab.done("separate long.wav --method ilrma -o whole");
     lab.done("separate long.wav --method ilrma --set block=6 -o blocks");
-    assert_eq!(lab.json("blocks/long/report.json")["details"]["blocks"].as_array().unwrap().len(), 4);
+    let n_blocks = lab.json("blocks/long/report.json")["details"]["blocks"].as_array().unwrap().len();
+    assert!(n_blocks > 3, "{n_blocks}");
     let (whole, blocks) = (lab.sources("whole/long"), lab.sources("blocks/long"));
     assert!(error_of_sum(&lab, "blocks/long", &lab.read("long.wav")) < 1e-5);
     for block in &blocks {
@@ -101,9 +103,9 @@ fn blocks_keep_the_order_of_the_sources_and_join_without_a_step() {
         assert!(best < 0.05, "{best}");
         let row = block.samples.row(0);
         let mut steps: Vec<f32> = row.windows(2).into_iter().map(|pair| (pair[1] - pair[0]).abs()).collect();
-        let at_joints: Vec<f32> = (1..4)
+        let at_joints: Vec<f32> = (1..n_blocks)
             .flat_map(|b| {
-                let joint = b * row.len() / 4;
+                let joint = b * row.len().div_ceil(n_blocks);
                 steps[joint - 3..joint + 3].to_vec()
             })
             .collect();
@@ -151,7 +153,7 @@ fn poor_channels_are_named_and_nothing_is_not_a_number() {
         ("one", "channel 2 is silent, left out"),
         ("quiet", ""),
         ("clipped", ""),
-        ("short", "too few"),
+        ("short", ""),
         ("nothing", "channel 1 is silent, left out"),
     ] {
         for method in ["ilrma", "fdica", "auxiva"] {
@@ -214,12 +216,7 @@ fn fewer_sources_than_microphones_are_extracted() {
         assert!(sources.len() == 3 && sources[0].n_channels() == 4);
         assert_eq!(report["sources"][2]["name"], "residual");
         assert!(error_of_sum(&lab, "out/mixture", &lab.read("four/mixture.wav")) < 1e-5);
-        let run = lab.done(
-            "evaluate --reference four/image-1.wav four/image-2.wav --estimate out/mixture/source-1.wav \
-             out/mixture/source-2.wav --mixture four/mixture.wav --metrics si-sdr --json",
-        );
-        let scores: serde_json::Value = serde_json::from_str(run.out.lines().last().unwrap()).unwrap();
-        let gains = scores["metrics"]["si-sdr"]["si_sdr_improvement"].to_string();
-        assert!(!gains.contains("null"), "{settings}: {gains}");
+        let gain = improvement(&lab, "four", "out/mixture");
+        assert!(gain > 3.0, "{settings}: {gain:.1} dB");
     }
 }

@@ -84,7 +84,7 @@ fn scores_tell_order_improvement_and_limits() {
 fn info_tells_what_each_kind_of_file_holds() {
     let lab = Lab::new();
     lab.write("song.wav", &stereo(&bass(1.0, 0), &drums(1.0, 0)));
-    lab.done("separate song.wav --set iterations=2 --format flac --int16");
+    lab.done("separate song.wav --method nmf --set iterations=2 --format flac --int16");
     lab.done("dictionary song.wav --name piano -o piano.dict --set components=3 --set iterations=2");
     std::fs::write(lab.path("mine.toml"), "method = \"nmf\"\ncomponents = 4\n").unwrap();
     let files = "song.wav separated/song/source-1.flac piano.dict separated/song/report.json mine.toml";

@@ -40,7 +40,7 @@ fn sources_are_as_long_wide_and_fast_as_the_input_and_sum_to_it() {
 #[test]
 fn the_report_holds_all_that_programs_rely_on() {
     let lab = lab();
-    lab.done(&format!("separate stereo.wav --sources 2 --seed 7 {QUICK} --set tolerance=0"));
+    lab.done(&format!("separate stereo.wav --method nmf --sources 2 --seed 7 {QUICK} --set tolerance=0"));
     let report = lab.json("separated/stereo/report.json");
     let is = |key: &str, value: Value| assert_eq!(report[key], value, "{key}");
     is("demix", env!("CARGO_PKG_VERSION").into());
@@ -112,13 +112,13 @@ fn one_channel_files_are_joined_and_one_channel_is_written() {
         let samples = stereo.samples.row(channel).to_vec();
         lab.write(&format!("{name}.wav"), &Waveform::mono(samples, RATE));
     }
-    lab.done(&format!("separate stereo.wav {QUICK}"));
-    lab.done(&format!("separate left.wav right.wav --join {QUICK}"));
+    lab.done(&format!("separate stereo.wav --method nmf {QUICK}"));
+    lab.done(&format!("separate left.wav right.wav --join --method nmf {QUICK}"));
     assert!(lab.bytes("separated/left/source-2.wav") == lab.bytes("separated/stereo/source-2.wav"));
     let files = &lab.json("separated/left/report.json")["input"]["files"];
     assert_eq!(*files, serde_json::json!(["left.wav", "right.wav"]));
 
-    lab.done(&format!("separate stereo.wav --reference 2 {QUICK} -o one"));
+    lab.done(&format!("separate stereo.wav --method nmf --reference 2 {QUICK} -o one"));
     let (one, both) = (lab.read("one/stereo/source-1.wav"), lab.read("separated/stereo/source-1.wav"));
     assert_eq!(one.n_channels(), 1);
     assert_eq!(one.samples.row(0), both.samples.row(1));
@@ -272,7 +272,7 @@ fn one_broken_input_of_several_does_not_stop_the_others() {
     }
     std::fs::write(lab.path("album/2.wav"), b"no sound").unwrap();
     std::fs::write(lab.path("album/cover.jpg"), b"no sound").unwrap();
-    let run = lab.line(&format!("separate album stereo.wav {QUICK}"));
+    let run = lab.line(&format!("separate album stereo.wav --method nmf {QUICK}"));
     assert_eq!(run.code, 1);
     let lines: Vec<&str> = run.err.lines().collect();
     assert_eq!(lines.len(), 2, "{}", run.err);
@@ -280,7 +280,7 @@ fn one_broken_input_of_several_does_not_stop_the_others() {
     assert!(lines[1].contains("1 of 4 inputs failed"), "{}", run.err);
     assert_eq!(lab.names("separated"), ["1", "3", "stereo"]);
 
-    let run = lab.line(&format!("separate album stereo.wav {QUICK} --overwrite --json"));
+    let run = lab.line(&format!("separate album stereo.wav --method nmf {QUICK} --overwrite --json"));
     assert_eq!(run.code, 1);
     let events: Vec<Value> = run.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(events.iter().filter(|event| event["event"] == "done").count(), 3);
@@ -318,7 +318,7 @@ fn existing_files_are_replaced_on_request_only() {
 #[test]
 fn plots_are_pictures() {
     let lab = lab();
-    let run = lab.done(&format!("separate stereo.wav {QUICK} --plots --json"));
+    let run = lab.done(&format!("separate stereo.wav --method nmf {QUICK} --plots --json"));
     let expected = ["cost", "factors", "mask-source-1", "mask-source-2", "mixture", "sources", "waveforms"]
         .map(|name| format!("{name}.png"));
     let names: Vec<String> =
