@@ -27,14 +27,42 @@ pub(crate) use demix_signal::simd::Simd;
 /// A stride is a multiple of this: the longest register of any precision.
 pub(crate) const STRIDE_UNIT: usize = 16;
 
-/// The first `n` numbers of a register, zeros behind them.
+/// Ones, then zeros: read from the right place it keeps the first numbers of a register.
+static KEEP_SINGLE: [f32; 2 * STRIDE_UNIT] = keep_single();
+static KEEP_DOUBLE: [f64; 2 * STRIDE_UNIT] = keep_double();
+
+const fn keep_single() -> [f32; 2 * STRIDE_UNIT] {
+    let mut keep = [0.0; 2 * STRIDE_UNIT];
+    let mut n = 0;
+    while n < STRIDE_UNIT {
+        keep[n] = 1.0;
+        n += 1;
+    }
+    keep
+}
+
+const fn keep_double() -> [f64; 2 * STRIDE_UNIT] {
+    let mut keep = [0.0; 2 * STRIDE_UNIT];
+    let mut n = 0;
+    while n < STRIDE_UNIT {
+        keep[n] = 1.0;
+        n += 1;
+    }
+    keep
+}
+
+/// The first `n` numbers of a register of finite numbers, zeros behind them.
 #[inline(always)]
 pub(crate) unsafe fn first<L: Lanes>(x: L, n: usize) -> L {
-    let mut lanes = [L::Real::ZERO; STRIDE_UNIT];
+    let n = n.min(L::N);
+    // SAFETY: Real is f32 or f64, told apart by size; a register reads at most STRIDE_UNIT numbers from there.
     unsafe {
-        x.store(lanes.as_mut_ptr());
-        lanes[n.min(L::N)..].fill(L::Real::ZERO);
-        L::load(lanes.as_ptr())
+        let from: *const L::Real = if size_of::<L::Real>() == 4 {
+            KEEP_SINGLE.as_ptr().add(STRIDE_UNIT - n).cast()
+        } else {
+            KEEP_DOUBLE.as_ptr().add(STRIDE_UNIT - n).cast()
+        };
+        x.mul(L::load(from))
     }
 }
 
