@@ -258,14 +258,20 @@ impl Study {
                 format!("{called} of {}", only.len())
             );
             for (of, speech) in all.iter_mut().zip([true, false]) {
-                of.push(values.iter().filter(|value| value.0 == speech).map(|value| value.1).collect());
+                let values = values.iter().filter(|value| value.0 == speech);
+                // in dB: they span three powers of ten
+                of.push(values.map(|value| 10.0 * value.1.max(1e-5).log10()).collect());
             }
         }
         println!();
         let groups: Vec<String> = rooms.iter().map(Room::name).collect();
         let [speech, music] = all;
         let series = [("speech", speech), ("music", music)];
-        self.save("evidence", "Evidence of a convolutive mixture", "Evidence", &groups, &series);
+        let title = format!(
+            "Evidence of a convolutive mixture, which it is called above {:.0} dB",
+            10.0 * CONVOLUTIVE.log10()
+        );
+        self.save("evidence", &title, "Evidence (dB)", &groups, &series);
     }
 }
 

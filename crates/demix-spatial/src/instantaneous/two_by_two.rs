@@ -218,3 +218,53 @@ pub(crate) fn two_lags(c: &Matrix2<f64>, d: &Matrix2<f64>) -> (Rows, bool) {
     let rows = best.map_or((Vector2::new(1.0, 0.0), Vector2::new(0.0, 1.0)), |(_, rows)| rows);
     (rows, discriminant >= 0.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::instantaneous::synthesis::Random;
+
+    fn error(rows: &Rows, c: &Matrix2<f64>) -> f64 {
+        rows.0.dot(&(c * rows.1)).abs() / c.norm()
+    }
+
+    #[test]
+    fn two_lags_undo_the_matrix_that_made_them() {
+        let mut random = Random::new(5);
+        for _ in 0..50 {
+            let a = Matrix2::from_fn(|_, _| random.normal());
+            let mut covariance = || {
+                let d = Matrix2::new(random.normal(), 0.0, 0.0, random.normal());
+                a * d * a.transpose()
+            };
+            let (c, d) = (covariance(), covariance());
+            let (rows, real) = two_lags(&c, &d);
+            assert!(real);
+            assert!(error(&rows, &c) < 1e-9 && error(&rows, &d) < 1e-9);
+            // each row sees one column of A only
+            let seen = [rows.0, rows.1].map(|row| (a.transpose() * row).abs());
+            let share = |v: &Vector2<f64>| v.min() / v.max();
+            assert!(share(&seen[0]) < 1e-6 && share(&seen[1]) < 1e-6, "{seen:?}");
+        }
+    }
+
+    #[test]
+    fn two_lags_solve_asymmetric_equations_where_they_can_be_solved() {
+        let mut random = Random::new(6);
+        let mut n_real = 0;
+        for _ in 0..200 {
+            let mut any = || Matrix2::from_fn(|_, _| random.normal());
+            let (c, d) = (any(), any());
+            let (rows, real) = two_lags(&c, &d);
+            assert!((rows.0.norm() - 1.0).abs() < 1e-12 && (rows.1.norm() - 1.0).abs() < 1e-12);
+            if real {
+                n_real += 1;
+                assert!(error(&rows, &c) < 1e-9 && error(&rows, &d) < 1e-9);
+            }
+        }
+        assert!((50..200).contains(&n_real), "both cases come up: {n_real}");
+        // nothing to solve
+        let (rows, _) = two_lags(&Matrix2::zeros(), &Matrix2::zeros());
+        assert!(rows.0.iter().chain(rows.1.iter()).all(|x| x.is_finite()));
+    }
+}
