@@ -259,7 +259,11 @@ impl Job {
             None => None,
             Some(against) => {
                 let iterations = outcome.iterations;
-                let request = Request { n_channels: Some(n_channels), ..self.request.clone() };
+                let mut request = Request { n_channels: Some(n_channels), ..self.request.clone() };
+                if self.method == "auto" {
+                    // what it chose: the runs of fewer iterations find as many sources
+                    request.n_sources = Some(judged.len());
+                }
                 Some(against.scores(method, &request, &mixture, iterations, &judged, watch)?)
             }
         };
