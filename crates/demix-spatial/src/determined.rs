@@ -95,7 +95,7 @@ pub fn run<T: Scalar>(
         let instead = consistency.as_deref().filter(|_| !last).map(|c| c.powers());
         let powers = Powers { mixture, demixing, instead };
         if settings.inner > 0 && iterations % settings.inner == 0 || iterations == 0 {
-            model.refresh(&powers);
+            model.refresh(&powers)?;
         }
         // the model's step gives the cost before it, which is that after the last step of W
         let of_sources = if last { model.cost(&powers) } else { model.update(&powers) };
@@ -252,7 +252,8 @@ impl<T: Scalar> Scratch<T> {
     }
 }
 
-/// Powers of an output, re the mixture's, that can be brought to 1: others are those of an empty direction.
+/// Powers of an output, re the mixture's or its image's, that can be brought to 1: others are those of an empty
+/// direction.
 const AUDIBLE: std::ops::Range<f64> = 1e-16..1e16;
 
 /// Fixes the scales of the outputs, as far as the model can follow.
@@ -291,10 +292,14 @@ fn rescale<T: Scalar>(
                 let Some(a) = inverse(m, w) else { continue };
                 let colour = mixture.colouring(bin);
                 for (source, gains) in gains.iter_mut().enumerate() {
-                    // row `reference` of the mixing matrix in the coordinates of the microphones
-                    let d: C64 = (0..m).map(|c| colour[settings.reference * m + c] * a[c * m + source]).sum();
+                    // column of the mixing matrix in the coordinates of the microphones
+                    let column =
+                        |to: usize| -> C64 { (0..m).map(|c| colour[to * m + c] * a[c * m + source]).sum() };
+                    let d = column(settings.reference);
                     let power = d.norm_sqr();
-                    if power > 0.0 && power.is_finite() {
+                    let everywhere: f64 = (0..m).map(|to| column(to).norm_sqr()).sum();
+                    // an output that the reference does not hear has no scale there
+                    if AUDIBLE.contains(&(power / everywhere)) {
                         w[source * m..][..m].iter_mut().for_each(|w| *w *= d);
                         gains[bin] = power;
                     }

@@ -59,6 +59,9 @@ pub enum SpatialError {
     /// Settings, models and updates that do not fit together.
     #[error("{0}")]
     Unsupported(String),
+    /// A network has no answer, or one that is none.
+    #[error("{0}")]
+    Network(String),
     /// The transform.
     #[error(transparent)]
     Stft(#[from] StftError),

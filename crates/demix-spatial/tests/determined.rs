@@ -53,7 +53,7 @@ fn mixture<T: Scalar>(x: &Array3<C64>) -> Mixture<T> {
 
 type AnyModel<T> = Box<dyn SourceModel<T>>;
 
-/// Every source model for N sources, with a name.
+/// Every source model of the blind methods for N sources, with a name.
 fn models<T: Scalar>(n: usize) -> Vec<(&'static str, AnyModel<T>)> {
     let mut rng = ChaCha8Rng::seed_from_u64(7);
     let shape = (n, BINS, FRAMES);

@@ -15,6 +15,12 @@ pub struct Source {
     pub image: Waveform,
 }
 
+/// `source-1`, `source-2`..., with as many digits as the last needs.
+pub(crate) fn numbered(what: &str, n: usize) -> impl Iterator<Item = String> {
+    let width = n.to_string().len();
+    (1..=n).map(move |n| format!("{what}-{n:0width$}"))
+}
+
 /// Name of what is left of the mixture, beside the sources, where these do not hold all of it.
 pub const RESIDUAL: &str = "residual";
 

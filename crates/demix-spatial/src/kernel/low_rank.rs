@@ -45,6 +45,23 @@ unsafe fn product_1<L: Lanes>(t: &[L::Real], v: &[L::Real], stride: usize, j: us
     }
 }
 
+/// T V from frame j on, as many registers as there is room for: how many, and they.
+#[inline(always)]
+pub(super) unsafe fn registers<L: Lanes>(
+    t: &[L::Real],
+    v: &[L::Real],
+    stride: usize,
+    j: usize,
+) -> (usize, [L; WIDE]) {
+    unsafe {
+        if j + WIDE * L::N <= stride {
+            (WIDE, product(t, v, stride, j))
+        } else {
+            (1, [product_1(t, v, stride, j); WIDE])
+        }
+    }
+}
+
 /// The slopes pos and neg of one bin, and on request the cost of its slots.
 pub(crate) struct Slopes<'a, T, D> {
     pub density: D,
@@ -81,12 +98,7 @@ impl<T: Real, D: Density> Kernel<T> for Slopes<'_, T, D> {
             let mut total = L::splat(T::ZERO);
             let mut j = 0;
             while j < stride {
-                let n_registers = if j + WIDE * L::N <= stride { WIDE } else { 1 };
-                let tv = if n_registers == WIDE {
-                    product::<L>(self.t, self.v, stride, j)
-                } else {
-                    [product_1::<L>(self.t, self.v, stride, j); WIDE]
-                };
+                let (n_registers, tv) = registers::<L>(self.t, self.v, stride, j);
                 for w in 0..n_registers {
                     let at = j + w * L::N;
                     let p = L::load(power.add(at));
@@ -130,7 +142,7 @@ unsafe fn slopes_of<L: Lanes, D: Density>(
 
 /// The smallest T V and the smallest r, relative to the level: their inverses, squared, are finite numbers.
 #[inline(always)]
-fn smallest<T: Real>() -> (T, T) {
+pub(super) fn smallest<T: Real>() -> (T, T) {
     if size_of::<T>() == 4 { (T::of(1e-17), T::of(1e-18)) } else { (T::of(1e-60), T::of(1e-60)) }
 }
 
@@ -176,12 +188,7 @@ impl<T: Real, D: Density> Kernel<T> for InverseWeights<'_, T, D> {
         unsafe {
             let mut j = 0;
             while j < stride {
-                let n_registers = if j + WIDE * L::N <= stride { WIDE } else { 1 };
-                let tv = if n_registers == WIDE {
-                    product::<L>(self.t, self.v, stride, j)
-                } else {
-                    [product_1::<L>(self.t, self.v, stride, j); WIDE]
-                };
+                let (n_registers, tv) = registers::<L>(self.t, self.v, stride, j);
                 for w in 0..n_registers {
                     let at = j + w * L::N;
                     let p = if D::NEEDS_POWER { L::load(self.power.as_ptr().add(at)) } else { tv[w] };

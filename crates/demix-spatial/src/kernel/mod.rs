@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | [`estimate`] | y = w^H x, and its power |
 //! | [`low_rank`] | T V of one bin, and its slopes for the multiplicative update |
+//! | [`product`] | the same where the variance has a given part beside T V |
 //! | [`covariance`] | sum_j x x^H / xi of all sources in one pass |
 
 #![allow(unsafe_code)]
@@ -16,6 +17,7 @@ pub(crate) mod covariance;
 pub(crate) mod density;
 pub(crate) mod estimate;
 pub(crate) mod low_rank;
+pub(crate) mod product;
 #[cfg(test)]
 mod tests;
 
@@ -28,28 +30,19 @@ pub(crate) use demix_signal::simd::Simd;
 pub(crate) const STRIDE_UNIT: usize = 16;
 
 /// Ones, then zeros: read from the right place it keeps the first numbers of a register.
-static KEEP_SINGLE: [f32; 2 * STRIDE_UNIT] = keep_single();
-static KEEP_DOUBLE: [f64; 2 * STRIDE_UNIT] = keep_double();
-
-const fn keep_single() -> [f32; 2 * STRIDE_UNIT] {
-    let mut keep = [0.0; 2 * STRIDE_UNIT];
-    let mut n = 0;
-    while n < STRIDE_UNIT {
-        keep[n] = 1.0;
-        n += 1;
-    }
-    keep
+macro_rules! keep {
+    ($real:ty) => {{
+        let mut keep: [$real; 2 * STRIDE_UNIT] = [0.0; 2 * STRIDE_UNIT];
+        let mut n = 0;
+        while n < STRIDE_UNIT {
+            keep[n] = 1.0;
+            n += 1;
+        }
+        keep
+    }};
 }
-
-const fn keep_double() -> [f64; 2 * STRIDE_UNIT] {
-    let mut keep = [0.0; 2 * STRIDE_UNIT];
-    let mut n = 0;
-    while n < STRIDE_UNIT {
-        keep[n] = 1.0;
-        n += 1;
-    }
-    keep
-}
+static KEEP_SINGLE: [f32; 2 * STRIDE_UNIT] = keep!(f32);
+static KEEP_DOUBLE: [f64; 2 * STRIDE_UNIT] = keep!(f64);
 
 /// The first `n` numbers of a register of finite numbers, zeros behind them.
 #[inline(always)]

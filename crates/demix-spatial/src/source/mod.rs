@@ -5,14 +5,19 @@
 
 pub mod distribution;
 pub mod low_rank;
+pub mod product_of_priors;
 pub mod shared_low_rank;
 pub mod spherical;
 
+use crate::SpatialError;
 use crate::demixing::Powers;
 use crate::mixture::Scalar;
 
 pub use distribution::Distribution;
 pub use low_rank::LowRank;
+pub use product_of_priors::{
+    Energies, Experts, Factors, PowerEstimate, PowerEstimator, Product, ProductOfPriors, ProductSettings,
+};
 pub use shared_low_rank::SharedLowRank;
 pub use spherical::{Contrast, Laplace, Spherical};
 
@@ -41,7 +46,12 @@ pub enum Absorbs {
 /// A model of all sources: y_ijn has the scale r_ijn.
 pub trait SourceModel<T: Scalar>: Send + Sync {
     /// Looks at the estimates in the outer loop; a network runs here.
-    fn refresh(&mut self, _powers: &Powers<'_, T>) {}
+    ///
+    /// # Errors
+    /// A network that has no answer.
+    fn refresh(&mut self, _powers: &Powers<'_, T>) -> Result<(), SpatialError> {
+        Ok(())
+    }
 
     /// Fits the model to |y|^2 by one step; gives the cost of all slots *before* it, the sum of c(P, r) in nats.
     fn update(&mut self, powers: &Powers<'_, T>) -> f64;

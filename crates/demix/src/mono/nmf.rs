@@ -14,7 +14,7 @@ use ndarray::{Array2, ArrayView2, Axis, concatenate, s};
 
 use crate::dictionary::{Dictionary, floor, transform};
 use crate::separation::{
-    Factors, Outcome, Seconds, SeparationError, Separator, Source, SourceSink, check_mixture,
+    Factors, Outcome, Seconds, SeparationError, Separator, Source, SourceSink, check_mixture, numbered,
 };
 
 demix_signal::choices! {
@@ -193,10 +193,8 @@ impl NmfSeparator {
 impl Separator for NmfSeparator {
     fn source_names(&self) -> Vec<String> {
         if self.dictionaries.is_empty() {
-            let n_sources = self.n_sources();
             let what = if self.ungrouped() { "component" } else { "source" };
-            let width = n_sources.to_string().len();
-            return (1..=n_sources).map(|n| format!("{what}-{n:0width$}")).collect();
+            return numbered(what, self.n_sources()).collect();
         }
         self.dictionaries
             .iter()

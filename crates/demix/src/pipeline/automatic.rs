@@ -6,6 +6,7 @@ use demix_spatial::instantaneous::convolutive_evidence;
 
 use crate::method::DEFAULT_SOURCES;
 use crate::separation::{SeparationError, check_mixture};
+use crate::spatial::channels::Distinct;
 
 /// How much of a recording is looked at, in seconds.
 pub(super) const LOOKED_AT: f64 = 60.0;
@@ -34,7 +35,7 @@ pub(super) fn choose(part: &Waveform, n_sources: Option<usize>) -> Result<Choice
         return nmf("one channel: nmf, which tells sources apart by their spectra".into());
     }
     check_mixture(part)?;
-    let n_different = different_channels(part);
+    let n_different = Distinct::within(part, SAME, &mut Vec::new()).len();
     if n_different < 2 {
         return nmf(format!(
             "{m} channels that hold the same: nmf, which tells sources apart by their spectra"
@@ -73,23 +74,3 @@ pub(super) fn choose(part: &Waveform, n_sources: Option<usize>) -> Result<Choice
 
 /// The method for mixtures without delays.
 const INSTANTANEOUS: &str = "sobi";
-
-/// Channels that are neither silent nor a copy of one before.
-fn different_channels(part: &Waveform) -> usize {
-    let dot = |a: usize, b: usize| -> f64 {
-        let (a, b) = (part.samples.row(a), part.samples.row(b));
-        a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
-    };
-    let mut different: Vec<usize> = Vec::new();
-    for channel in 0..part.n_channels() {
-        let power = dot(channel, channel);
-        let is_new = |&other: &usize| {
-            let cross = dot(channel, other);
-            power - cross * cross / dot(other, other) > SAME * power
-        };
-        if power > 0.0 && different.iter().all(is_new) {
-            different.push(channel);
-        }
-    }
-    different.len()
-}

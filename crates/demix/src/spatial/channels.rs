@@ -14,17 +14,22 @@ enum Origin {
 
 /// The distinct channels of a mixture.
 #[derive(Clone, Debug)]
-pub(super) struct Distinct {
+pub(crate) struct Distinct {
     origins: Vec<Origin>,
     n_distinct: usize,
 }
 
-/// Copies agree to this share of their level: 24 bit rounding passes, another microphone does not.
-const COPY_ERROR: f64 = 1e-6;
+/// Copies agree to this share of their power: 24 bit rounding passes, another microphone does not.
+const COPY: f64 = 1e-12;
 
 impl Distinct {
     /// Looks at every channel; sentences tell what is left out.
     pub(super) fn of(mixture: &Waveform, warnings: &mut Vec<String>) -> Self {
+        Self::within(mixture, COPY, warnings)
+    }
+
+    /// As [`Distinct::of`], where copies may differ by this share of their power.
+    pub(crate) fn within(mixture: &Waveform, share: f64, warnings: &mut Vec<String>) -> Self {
         let mut origins: Vec<Origin> = Vec::new();
         let mut kept: Vec<usize> = Vec::new();
         for (channel, samples) in mixture.samples.outer_iter().enumerate() {
@@ -40,7 +45,7 @@ impl Distinct {
             let copy = kept.iter().enumerate().find_map(|(at, &other)| {
                 let (own, power, cross) = (dot(channel, channel), dot(other, other), dot(channel, other));
                 let gain = cross / power;
-                (own - gain * cross <= COPY_ERROR * COPY_ERROR * own).then_some((at, other, gain))
+                (own - gain * cross <= share * own).then_some((at, other, gain))
             });
             match copy {
                 Some((at, other, gain)) => {
@@ -60,7 +65,7 @@ impl Distinct {
     }
 
     /// Number of channels that are left.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.n_distinct
     }
 
@@ -82,7 +87,7 @@ impl Distinct {
         Waveform::new(mixture.samples.select(Axis(0), &self.kept()), mixture.sample_rate)
     }
 
-    /// The index of a channel among the distinct ones, as the reference of a scale.
+    /// The image on all channels from that on the distinct ones.
     pub(super) fn restore(&self, image: Array2<f32>) -> Array2<f32> {
         if self.n_distinct == self.origins.len() {
             return image;

@@ -17,6 +17,7 @@ use super::channels::Distinct;
 use crate::mono::nmf::Precision;
 use crate::separation::{
     Filters, Outcome, RESIDUAL, Seconds, SeparationError, Separator, Source, SourceSink, check_mixture,
+    numbered,
 };
 
 demix_signal::choices! {
@@ -345,6 +346,8 @@ struct Solved {
     found: Found,
     /// Gains from y to the images.
     gains: Array3<C64>,
+    /// The spectrogram (bins, channels, frames), where the block is the whole recording.
+    x: Option<Array3<Complex<f32>>>,
 }
 
 /// Progress of one block as a share of all.
@@ -366,9 +369,7 @@ impl Watch for Part<'_> {
 
 impl Separator for DeterminedSeparator {
     fn source_names(&self) -> Vec<String> {
-        let width = self.n_sources.to_string().len();
-        let sources = (1..=self.n_sources).map(|n| format!("source-{n:0width$}"));
-        sources.chain(self.residual.then(|| RESIDUAL.to_string())).collect()
+        numbered("source", self.n_sources).chain(self.residual.then(|| RESIDUAL.into())).collect()
     }
 
     fn has_filters(&self) -> bool {
@@ -390,7 +391,8 @@ impl Separator for DeterminedSeparator {
         let distinct = Distinct::of(mixture, &mut warnings);
         if mixture.n_channels() < self.n_sources {
             return Err(SeparationError::Request(format!(
-                "{} sources are asked for, the input has {} channel{}: demixing needs a channel for each source; ask for                  fewer, or take --method nmf",
+                "{} sources are asked for, the input has {} channel{}: demixing needs a channel for each source; ask for \
+                 fewer, or take --method nmf",
                 self.n_sources,
                 mixture.n_channels(),
                 if mixture.n_channels() == 1 { "" } else { "s" }
@@ -501,26 +503,24 @@ impl DeterminedSeparator {
             let x = stft.forward_samples(&samples_of(heard, block))?;
             seconds.stft += clock.elapsed().as_secs_f64();
             let clock = Instant::now();
-            let (x, reduction) = self.reduced(x, n_found);
-            let begin = solved.last().map(|part| part.found.demixing.clone());
+            let reduction = self.reduced(&x, n_found);
             // a principal component of one block is not that of the next: start anew in the coordinates of this one
-            let begin = if reduction.is_some() { None } else { begin };
+            let begin = solved.last().filter(|_| reduction.is_none()).map(|part| &part.found.demixing);
             let input = Input {
-                x: x.view(),
+                x: reduction.as_ref().map_or(x.view(), |(components, _)| components.view()),
                 stft: stft.settings(),
                 n_samples: block.last - block.first,
                 sample_rate: heard.sample_rate,
-                begin: begin.as_ref(),
+                begin,
             };
             let watch = &mut Part { watch: &mut *watch, block: at, n_blocks };
             let mut found = match self.sound.precision {
                 Precision::Double => self.blind.demix::<f64>(&input, n_found, watch)?,
                 Precision::Auto | Precision::Single => self.blind.demix::<f32>(&input, n_found, watch)?,
             };
-            if let Some(reduction) = reduction {
-                found = unreduced(found, &reduction);
+            if let Some((_, projection)) = &reduction {
+                found = unreduced(found, projection);
             }
-            let x = stft.forward_samples(&samples_of(heard, block))?;
             let gains =
                 rescale::gains(self.sound.scaling, found.demixing.view(), found.mixing.view(), x.view());
             for warning in &found.warnings {
@@ -529,16 +529,18 @@ impl DeterminedSeparator {
                 }
             }
             seconds.separate += clock.elapsed().as_secs_f64();
-            solved.push(Solved { block, found, gains });
+            // of several blocks only the filters are kept: the memory stays that of one
+            let x = (n_blocks == 1).then_some(x);
+            solved.push(Solved { block, found, gains, x });
         }
         Ok(solved)
     }
 
     /// As many principal components as sources, where that is asked for, and the way to them (bins, N, M).
-    fn reduced(&self, x: Array3<Complex<f32>>, n: usize) -> (Array3<Complex<f32>>, Option<Array3<C64>>) {
+    fn reduced(&self, x: &Array3<Complex<f32>>, n: usize) -> Option<(Array3<Complex<f32>>, Array3<C64>)> {
         let (n_bins, m, n_frames) = x.dim();
         if n == m || self.sound.overdetermined == Overdetermined::Background {
-            return (x, None);
+            return None;
         }
         let projection = demix_spatial::principal_components(x.view(), n);
         let mut out = Array3::zeros((n_bins, n, n_frames));
@@ -555,7 +557,7 @@ impl DeterminedSeparator {
                 }
             }
         }
-        (out, Some(projection))
+        Some((out, projection))
     }
 
     /// Adds a source's image in one block to the whole.
@@ -569,7 +571,14 @@ impl DeterminedSeparator {
     ) -> Result<(), SeparationError> {
         let block = part.block;
         let n_samples = block.last - block.first;
-        let x = stft.forward_samples(&samples_of(heard, block))?;
+        let again;
+        let x = match &part.x {
+            Some(x) => x,
+            None => {
+                again = stft.forward_samples(&samples_of(heard, block))?;
+                &again
+            }
+        };
         let (n_bins, m, n_frames) = x.dim();
         for channel in 0..m {
             // one row for each bin: from the microphones to this image

@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use crate::method::{DEFAULT_SOURCES, Request};
 use crate::separation::{
     Filters, Outcome, RESIDUAL, Seconds, SeparationError, Separator, Source, SourceSink, check_mixture,
+    numbered,
 };
 
 /// A method for instantaneous mixtures on waveforms.
@@ -69,9 +70,7 @@ impl InstantaneousSeparator {
 
 impl Separator for InstantaneousSeparator {
     fn source_names(&self) -> Vec<String> {
-        let width = self.n_sources.to_string().len();
-        let sources = (1..=self.n_sources).map(|n| format!("source-{n:0width$}"));
-        sources.chain(self.residual.then(|| RESIDUAL.into())).collect()
+        numbered("source", self.n_sources).chain(self.residual.then(|| RESIDUAL.into())).collect()
     }
 
     fn has_filters(&self) -> bool {

@@ -1,6 +1,6 @@
 //! Methods for several channels.
 
-mod channels;
+pub(crate) mod channels;
 pub mod determined;
 pub mod instantaneous;
 
