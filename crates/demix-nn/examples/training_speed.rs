@@ -1,0 +1,58 @@
+//! Milliseconds of a training step, and where they go: `cargo run --release --example training_speed`.
+//!
+//! Arguments: the device (`cpu`, `cuda`) and the steps to measure, by default `cpu 10`.
+
+use demix_nn::{DeviceName, Excerpt, Header, Loss, NetworkSettings, TrainSettings, Trainer, VERSION};
+use demix_signal::StftSettings;
+use demix_signal::settings::SettingValue as _;
+use ndarray::Array2;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let device = DeviceName::parse(&arguments.next().unwrap_or_else(|| "cpu".into()))?;
+    let steps: usize = arguments.next().map_or(Ok(10), |steps| steps.parse())?;
+    let mixture = Array2::from_shape_fn((2049, 128), |(bin, frame)| {
+        ((bin * 37 + frame * 101) as f32 * 0.01).sin().abs() / (1.0 + bin as f32 * 0.01)
+    });
+    let excerpt = Excerpt { source: &mixture * 0.5, mixture };
+    let examples = |_| Ok(excerpt.clone());
+    println!("ms per step of 128 frames, 2049 bins, {device}, {} threads", rayon::current_num_threads());
+    println!("width loss             all  examples forward loss backward optimizer");
+    for (width, loss) in [
+        (512, Loss::SquareRoot),
+        (512, Loss::EmpiricalBayes),
+        (2048, Loss::SquareRoot),
+        (2048, Loss::EmpiricalBayes),
+    ] {
+        let header = Header {
+            version: VERSION,
+            network: NetworkSettings { width, ..NetworkSettings::default() },
+            stft: StftSettings::new(4096, 2048),
+            sample_rate: 8000,
+            source: "test".into(),
+            loss,
+            log: serde_json::Value::Null,
+        };
+        let mut trainer = Trainer::new(header, TrainSettings { device, ..TrainSettings::default() })?;
+        // the first steps find memory and, on devices, compile
+        trainer.epoch(&examples, 0, 3, &mut ())?;
+        let before = trainer.times();
+        let start = std::time::Instant::now();
+        trainer.epoch(&examples, 0, steps, &mut ())?;
+        let all = start.elapsed().as_secs_f64() * 1e3 / steps as f64;
+        let after = trainer.times();
+        let [examples, forward, loss_time, backward, optimizer] = [
+            after.examples - before.examples,
+            after.forward - before.forward,
+            after.loss - before.loss,
+            after.backward - before.backward,
+            after.optimizer - before.optimizer,
+        ]
+        .map(|time| time.as_secs_f64() * 1e3 / steps as f64);
+        println!(
+            "{width:<5} {:<15} {all:6.1} {examples:8.1} {forward:7.1} {loss_time:6.1} {backward:7.1} {optimizer:8.1}",
+            loss.name()
+        );
+    }
+    Ok(())
+}

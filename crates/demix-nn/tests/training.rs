@@ -1,0 +1,156 @@
+//! Training: it learns, goes on to the bit, does not depend on threads, and says what is wrong.
+
+mod common;
+
+use common::{LOSSES, examples, excerpt, header, settings};
+use demix_nn::{
+    DeviceName, Excerpt, InputName, Loss, NnError, OptimizerName, OutputName, TrainSettings, Trainer,
+};
+use demix_signal::Progress;
+use ndarray::Array2;
+
+#[test]
+fn every_loss_falls_on_excerpts_not_learnt_from() {
+    let unseen: Vec<Excerpt> = (1_000_000..1_000_008).map(excerpt).collect();
+    for loss in LOSSES {
+        for (input, output) in [(InputName::Bands, OutputName::Mask), (InputName::Linear, OutputName::Relu)] {
+            let mut header = header(loss);
+            (header.network.input, header.network.output) = (input, output);
+            let mut trainer = Trainer::new(header, settings()).unwrap();
+            let before = trainer.loss_of(&unseen).unwrap();
+            let during = trainer.epoch(&examples, 0, 150, &mut ()).unwrap();
+            let after = trainer.loss_of(&unseen).unwrap();
+            println!("{loss} {input} {output}: {before} {during} {after}");
+            // the losses with a logarithm have no zero: their fall is a difference
+            match loss {
+                Loss::SquareRoot | Loss::ItakuraSaito => {
+                    assert!(after < 0.7 * before, "{loss} {before} {after}")
+                }
+                _ => assert!(after < before - 0.3, "{loss} {input} {output} {before} {after}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn other_optimizers_learn_too() {
+    for (optimizer, rate) in [(OptimizerName::Adam, 3e-3), (OptimizerName::Sgd, 3e-3)] {
+        let settings = TrainSettings { optimizer, rate: Some(rate), ..settings() };
+        let mut trainer = Trainer::new(header(Loss::SquareRoot), settings).unwrap();
+        let first = trainer.epoch(&examples, 0, 10, &mut ()).unwrap();
+        trainer.epoch(&examples, 10, 100, &mut ()).unwrap();
+        let last = trainer.epoch(&examples, 110, 10, &mut ()).unwrap();
+        assert!(last < 0.7 * first, "{optimizer}: {first} {last}");
+    }
+}
+
+#[test]
+fn an_interrupted_training_goes_on_to_the_bit() {
+    for (loss, optimizer) in [
+        (Loss::SquareRoot, OptimizerName::Adadelta),
+        (Loss::ConditionedProduct { lowest: 1.0, highest: 1e3 }, OptimizerName::Adam),
+        (Loss::EmpiricalBayes, OptimizerName::Sgd),
+    ] {
+        let settings = TrainSettings { optimizer, ..settings() };
+        let mut through = Trainer::new(header(loss), settings.clone()).unwrap();
+        through.epoch(&examples, 0, 6, &mut ()).unwrap();
+
+        let mut first = Trainer::new(header(loss), settings).unwrap();
+        first.epoch(&examples, 0, 3, &mut ()).unwrap();
+        let half = first.state();
+        let mut second = Trainer::resume(&half).unwrap();
+        assert_eq!(second.state(), half);
+        assert_eq!(second.steps(), 3);
+        second.epoch(&examples, 3, 3, &mut ()).unwrap();
+        assert_eq!(second.state(), through.state());
+        assert_ne!(second.state(), half);
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bytes_on_any_number_of_threads() {
+    // matrix products are shared out between threads only from 192^3 operations
+    let train = |threads: usize, seed: u64| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let mut header = header(Loss::EmpiricalBayes);
+            header.network.width = 300;
+            let settings = TrainSettings { batch: 128, seed, ..settings() };
+            let mut trainer = Trainer::new(header, settings).unwrap();
+            trainer.epoch(&examples, 0, 3, &mut ()).unwrap();
+            trainer.state()
+        })
+    };
+    let one = train(1, 0);
+    for threads in [2, 3, 5] {
+        assert!(one == train(threads, 0), "{threads} threads");
+    }
+    assert!(one != train(1, 1), "the seed does nothing");
+}
+
+#[test]
+fn what_cannot_be_learnt_is_said() {
+    let mut trainer = Trainer::new(header(Loss::SquareRoot), settings()).unwrap();
+    let mut say = |examples: &(dyn Fn(u64) -> Result<Excerpt, String> + Sync)| {
+        trainer.epoch(&|index| examples(index), 0, 2, &mut ()).unwrap_err().to_string()
+    };
+    let zeros = |bins, frames| Array2::zeros((bins, frames));
+    assert_eq!(say(&|_| Err("no such song".into())), "example 0: no such song");
+    assert!(say(&|_| Ok(Excerpt { mixture: zeros(33, 4), source: zeros(33, 4) })).contains("silent"));
+    assert!(say(&|_| Ok(Excerpt { mixture: zeros(33, 0), source: zeros(33, 0) })).contains("silent"));
+    let other_bins = say(&|_| Ok(Excerpt { mixture: zeros(30, 4), source: zeros(30, 4) }));
+    assert!(other_bins.contains("30 bins") && other_bins.contains("33"), "{other_bins}");
+    let other_frames = say(&|_| Ok(Excerpt { mixture: zeros(33, 4), source: zeros(33, 5) }));
+    assert!(other_frames.contains("4 frames") && other_frames.contains("5 of the source"), "{other_frames}");
+    let nan = say(&|_| Ok(Excerpt { mixture: zeros(33, 4) + f32::NAN, source: zeros(33, 4) }));
+    assert!(nan.contains("NaN in bin 0 of frame 0"), "{nan}");
+    assert!(trainer.loss_of(&[]).is_err());
+
+    let huge = TrainSettings { optimizer: OptimizerName::Sgd, rate: Some(1000.0), clip: 1e12, ..settings() };
+    let mut header_of_relu = header(Loss::Student { nu: 1.0 });
+    header_of_relu.network.output = OutputName::Relu;
+    header_of_relu.network.hidden = 8;
+    let mut trainer = Trainer::new(header_of_relu, huge).unwrap();
+    let result = trainer.epoch(&examples, 0, 300, &mut ());
+    // it may also die quietly (all units beyond their reach): then the loss is a number
+    assert!(matches!(result, Err(NnError::Diverged { .. })) || result.is_ok_and(f64::is_finite));
+}
+
+#[test]
+fn a_training_tells_its_progress_and_stops_when_asked() {
+    let mut trainer = Trainer::new(header(Loss::SquareRoot), settings()).unwrap();
+    let mut heard = Vec::new();
+    let mut watch = |progress: Progress| {
+        heard.push((progress.done, progress.total));
+        progress.done < 2
+    };
+    assert!(matches!(trainer.epoch(&examples, 0, 5, &mut watch), Err(NnError::Cancelled(_))));
+    assert_eq!(heard, [(1, 5), (2, 5)]);
+    assert_eq!(trainer.steps(), 2);
+}
+
+#[test]
+fn settings_and_headers_that_cannot_be_are_refused() {
+    let refuse = |change: &dyn Fn(&mut demix_nn::Header, &mut TrainSettings)| {
+        let (mut header, mut settings) = (header(Loss::SquareRoot), settings());
+        change(&mut header, &mut settings);
+        match Trainer::new(header, settings) {
+            Ok(_) => panic!("taken"),
+            Err(error) => error.to_string(),
+        }
+    };
+    assert!(refuse(&|_, settings| settings.batch = 0).contains("batch=0"));
+    assert!(refuse(&|header, _| header.network.hidden = 0).contains("hidden=0"));
+    assert!(refuse(&|header, _| header.version = 2).contains("version 2"));
+    assert!(refuse(&|header, _| header.stft.hop = None).contains("'hop'"));
+    assert!(refuse(&|header, _| header.sample_rate = 0).contains("0 Hz"));
+    assert!(refuse(&|header, _| header.loss = Loss::Student { nu: f64::NAN }).contains("nu=NaN"));
+    let large = refuse(&|header, _| {
+        header.stft = demix_signal::StftSettings::new(1 << 20, 1 << 18);
+        header.network.width = 16384;
+    });
+    assert!(large.contains("weights"), "{large}");
+    if cfg!(not(feature = "cuda")) {
+        assert!(refuse(&|_, settings| settings.device = DeviceName::Cuda).contains("built without it"));
+    }
+}
