@@ -21,6 +21,15 @@ use serde::Serialize;
 use crate::FileError;
 pub(crate) use sniff::{Content, sniff};
 
+/// Endings of the names of sound files, by which those in a folder are found.
+pub const ENDINGS: [&str; 10] = ["wav", "wave", "rf64", "flac", "mp3", "ogg", "oga", "m4a", "mp4", "aac"];
+
+/// Whether the name says that this is a sound file; [`read`] looks at the content instead.
+pub fn has_known_ending(path: &Path) -> bool {
+    let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase());
+    ending.is_some_and(|ending| ENDINGS.contains(&&*ending))
+}
+
 /// Which part of a file to read.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ReadOptions {

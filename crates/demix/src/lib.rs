@@ -26,9 +26,12 @@
 //! | [`mono`] | one microphone: NMF |
 //! | [`dictionary`] | what a source sounds like, learned |
 //! | [`pipeline`] | from files to files: separate, simulate, learn, remix, evaluate, info |
+//! | [`corpus`] | songs in folders, their stems, excerpts of them |
+//! | [`training`] | what networks learn from, and how they are judged |
 //! | [`demo`] | three little pieces, made, taken apart and judged without any file |
 //! | [`pictures`] | which pictures show a separation |
 
+pub mod corpus;
 pub mod demo;
 pub mod dictionary;
 pub mod method;
@@ -37,6 +40,7 @@ pub mod pictures;
 pub mod pipeline;
 pub mod separation;
 pub mod spatial;
+pub mod training;
 
 pub use demix_eval as eval;
 pub use demix_files as files;

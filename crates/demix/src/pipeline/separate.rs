@@ -749,11 +749,7 @@ fn memory_available() -> Option<f64> {
 /// # Errors
 /// A folder without audio files, or one that cannot be read.
 pub fn expand_inputs(arguments: &[PathBuf]) -> Result<Vec<PathBuf>, PipelineError> {
-    const ENDINGS: [&str; 10] = ["wav", "wave", "rf64", "flac", "mp3", "ogg", "oga", "m4a", "mp4", "aac"];
-    let is_audio = |path: &Path| {
-        let ending = path.extension().map(|e| e.to_string_lossy().to_lowercase());
-        path.is_file() && ending.is_some_and(|ending| ENDINGS.contains(&&*ending))
-    };
+    let is_audio = |path: &Path| audio::has_known_ending(path) && path.is_file();
     let mut inputs = Vec::new();
     for argument in arguments {
         if !argument.is_dir() {
@@ -765,7 +761,7 @@ pub fn expand_inputs(arguments: &[PathBuf]) -> Result<Vec<PathBuf>, PipelineErro
         if found.is_empty() {
             let hint = match folder_with_audio(argument, is_audio) {
                 Some(inside) => format!("there is some in {}, for example: name that", inside.display()),
-                None => format!("known endings are {}", ENDINGS.join(", ")),
+                None => format!("known endings are {}", audio::ENDINGS.join(", ")),
             };
             return Err(PipelineError::Request(format!(
                 "{}: no audio file in this folder; {hint}",
