@@ -11,6 +11,7 @@
 //! | [`dictionary`], [`activations`], [`factors`] | the two factors of a factorisation |
 //! | [`cost_curve`], [`cost_curves`] | cost over iterations |
 //! | [`score_curves`] | scores over iterations |
+//! | [`learning_curves`] | loss and scores of a training over epochs |
 //! | [`waveforms`] | samples over time, one panel per signal |
 //! | [`scene`] | a room from above, and the decay of sound in it |
 //! | [`bars`] | scores by source and method |
@@ -25,6 +26,7 @@ mod canvas;
 mod curves;
 mod factors;
 mod heat;
+mod learning_curves;
 mod panel;
 mod scene;
 mod score_curves;
@@ -38,6 +40,7 @@ pub use boxes::{BoxPlot, BoxSeries, boxes};
 pub use canvas::{Label, Picture};
 pub use curves::{cost_curve, cost_curves};
 pub use factors::{FactorPlot, Factors, Quantity, activations, dictionary, factors};
+pub use learning_curves::{LearningPanel, learning_curves};
 pub use scene::{ScenePlot, scene};
 pub use score_curves::score_curves;
 pub use spectrogram::{SpectrogramPlot, StftGrid, mask, spectrogram, spectrogram_grid};

@@ -4,7 +4,7 @@
 use demix_figure::{
     BarPlot, BarSeries, BoxPlot, BoxSeries, FactorPlot, Factors, FrequencyAxis, Label, Picture, Quantity,
     ScenePlot, SpectrogramPlot, StftGrid, activations, bars, boxes, cost_curve, cost_curves, dictionary,
-    factors, mask, scene, score_curves, spectrogram, spectrogram_grid, waveforms,
+    LearningPanel, factors, learning_curves, mask, scene, score_curves, spectrogram, spectrogram_grid, waveforms,
 };
 use demix_signal::Waveform;
 use ndarray::{Array2, ShapeBuilder};
@@ -325,4 +325,18 @@ fn scenes_of_any_shape() {
             }
         }
     }
+}
+
+#[test]
+fn learning_curves_of_any_length_and_value() {
+    let panel = |curves| LearningPanel { y_title: LONG, curves };
+    for n in [0, 1, 2, 300] {
+        let curve: Vec<(f64, f64)> = (1..=n).map(|e| (e as f64, 1.0 / e as f64)).collect();
+        let mut broken = curve.clone();
+        broken.iter_mut().step_by(3).for_each(|point| point.1 = f64::NAN);
+        let both = [panel(vec![("a", curve), (LONG, broken.clone())]), panel(vec![("b", broken)])];
+        check(&learning_curves(LONG, &both));
+        check(&learning_curves("", &both[..1]));
+    }
+    check(&learning_curves("", &[]));
 }
