@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::evaluate::Evaluate;
-use crate::simulate::{Simulate, after_help};
+use crate::simulate::{self, Simulate};
+use crate::train::{self, Train};
 
 /// Heading of the options that all commands have.
 const EVERYWHERE: &str = "Options of all commands";
@@ -46,7 +47,7 @@ Examples:
   demix separate left.wav right.wav --join -o out")]
     Separate(Box<Separate>),
     /// Make a test mixture: sources in a simulated room, through measured responses or gains.
-    #[command(after_help = after_help())]
+    #[command(after_help = simulate::after_help())]
     Simulate(Box<Simulate>),
     /// List the methods, or all settings of one.
     #[command(after_help = "Examples:\n  demix methods\n  demix methods nmf")]
@@ -54,6 +55,9 @@ Examples:
     /// Learn from isolated audio what a source sounds like.
     #[command(after_help = "Example:\n  demix dictionary drums1.wav drums2.wav --name drums -o drums.dict")]
     Dictionary(Dictionary),
+    /// Train the network of one source on songs with stems.
+    #[command(after_help = train::after_help())]
+    Train(Box<Train>),
     /// Mix separated sources again, with other levels.
     #[command(
         after_help = "Example:\n  demix remix separated/song --gain vocals=-inf --gain drums=+3 -o karaoke.wav"

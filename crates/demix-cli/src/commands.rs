@@ -23,7 +23,7 @@ use crate::arguments::{
 use crate::evaluate::decibel;
 use crate::progress::{Reporter, interrupted, print};
 
-fn wrong_use(problem: impl std::fmt::Display) -> anyhow::Error {
+pub fn wrong_use(problem: impl std::fmt::Display) -> anyhow::Error {
     PipelineError::WrongUse(problem.to_string()).into()
 }
 

@@ -5,6 +5,7 @@ mod commands;
 mod evaluate;
 mod progress;
 mod simulate;
+mod train;
 
 use std::process::ExitCode;
 
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         Command::Simulate(options) => simulate::simulate(&options, &reporter),
         Command::Methods(options) => commands::methods(&options, &reporter),
         Command::Dictionary(options) => commands::dictionary(&options, &reporter),
+        Command::Train(options) => train::train(&options, &reporter),
         Command::Remix(options) => commands::remix(&options, &reporter),
         Command::Info(options) => commands::info(&options, &reporter),
         Command::Evaluate(options) => evaluate::evaluate(&options, &reporter),

@@ -17,6 +17,8 @@ pub enum FileKind {
     Audio,
     /// An NMF dictionary.
     Dictionary,
+    /// A network, as safetensors.
+    Network,
     /// JSON: a report, a scene.
     Json,
     /// Settings as TOML.
@@ -44,6 +46,9 @@ pub fn identify(path: &Path) -> Result<FileKind, FileError> {
     if head.starts_with(&dictionary_file::MAGIC) {
         return Ok(FileKind::Dictionary);
     }
+    if is_safetensors(&head) {
+        return Ok(FileKind::Network);
+    }
     let text = match std::str::from_utf8(&head) {
         Ok(text) => text,
         // a character cut by the end of the head is still text
@@ -59,6 +64,13 @@ pub fn identify(path: &Path) -> Result<FileKind, FileError> {
     let said = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'));
     let is_settings = said.is_some_and(|line| is_table(line) || is_assignment(line));
     Ok(if is_settings { FileKind::Settings } else { FileKind::Unknown })
+}
+
+/// The length of a header, which is no text, and the JSON object that it is.
+fn is_safetensors(head: &[u8]) -> bool {
+    let Some((length, header)) = head.split_first_chunk::<8>() else { return false };
+    // the format allows at most 100 MB, so that the last bytes are zeros
+    u64::from_le_bytes(*length) <= 100_000_000 && header.starts_with(b"{\"")
 }
 
 /// An array, where TOML would have the name of a table.
@@ -89,6 +101,8 @@ mod tests {
         for (content, kind) in [
             (&b"RIFF\x24\0\0\0WAVEfmt "[..], FileKind::Audio),
             (b"DEMIXDIC\x01\0\0\0", FileKind::Dictionary),
+            (b"\x40\x02\0\0\0\0\0\0{\"__metadata__\":{}", FileKind::Network),
+            (b"\x40\x02\0\0\0\0\0\x01{\"__metadata__\":{}", FileKind::Unknown),
             (b"{\"demix\": \"0.1.0\"}", FileKind::Json),
             (b" [1, 2]\n", FileKind::Json),
             (b"# settings of nmf\n[nmf]\ncomponents = 30\n", FileKind::Settings),

@@ -25,7 +25,7 @@
 //! | [`separation`] | [`Separator`], the trait of every method, and what it gives |
 //! | [`mono`] | one microphone: NMF |
 //! | [`dictionary`] | what a source sounds like, learned |
-//! | [`pipeline`] | from files to files: separate, simulate, learn, remix, evaluate, info |
+//! | [`pipeline`] | from files to files: separate, simulate, learn, train, remix, evaluate, info |
 //! | [`corpus`] | songs in folders, their stems, excerpts of them |
 //! | [`training`] | what networks learn from, and how they are judged |
 //! | [`demo`] | three little pieces, made, taken apart and judged without any file |
@@ -45,6 +45,7 @@ pub mod training;
 pub use demix_eval as eval;
 pub use demix_files as files;
 pub use demix_nmf as nmf;
+pub use demix_nn as nn;
 pub use demix_room as room;
 pub use demix_signal as signal;
 pub use demix_spatial as demixing;

@@ -12,3 +12,4 @@ mod lab;
 mod remix_evaluate_info;
 mod separate;
 mod texts;
+mod train;

@@ -4,6 +4,8 @@ use std::path::Path;
 
 use demix_files::dictionary_file::DictionaryFile;
 use demix_files::{FileError, FileKind, audio, identify};
+use demix_nn::Network;
+use demix_signal::settings::Settings as _;
 use serde_json::{Value, json};
 
 use super::PipelineError;
@@ -37,6 +39,7 @@ pub fn info(path: &Path) -> Result<Value, PipelineError> {
                 "demix": file.demix_version,
             })
         }
+        FileKind::Network => network(path)?,
         FileKind::Json => {
             let text =
                 std::fs::read_to_string(path).map_err(|e| FileError::from_io(path, "read this file", e))?;
@@ -59,11 +62,35 @@ pub fn info(path: &Path) -> Result<Value, PipelineError> {
         }
         _ => {
             return Err(PipelineError::Request(format!(
-                "{}: is neither audio nor a dictionary, a report or settings; give a file that demix reads or writes",
+                "{}: is neither audio nor a dictionary, a network, a report or settings; give a file that demix reads or writes",
                 path.display()
             )));
         }
     };
+    Ok(value)
+}
+
+/// A checkpoint, without its learning curve.
+fn network(path: &Path) -> Result<Value, PipelineError> {
+    let bytes = std::fs::read(path).map_err(|e| FileError::from_io(path, "read this file", e))?;
+    let network = Network::from_bytes(&bytes)
+        .map_err(|e| PipelineError::Request(format!("{}: {e}", path.display())))?;
+    let header = network.header();
+    let mut value = json!({
+        "kind": "network",
+        "source": header.source,
+        "loss": header.loss.to_string(),
+        "sample_rate": header.sample_rate,
+        "version": header.version,
+    });
+    merge(&mut value, Value::Object(header.stft.values()));
+    merge(&mut value, Value::Object(header.network.values()));
+    for key in ["for", "epoch", "epochs", "stopped", "si_sdr_improvement", "validation_loss"] {
+        value[key] = header.log[key].clone();
+    }
+    for key in ["training_songs", "validation_songs", "demix"] {
+        value[key] = header.log[key].clone();
+    }
     Ok(value)
 }
 

@@ -10,5 +10,6 @@ pub mod learn;
 pub mod remix;
 pub mod separate;
 pub mod simulate;
+pub mod train;
 
 pub use error::PipelineError;

@@ -12,8 +12,6 @@
 //! 5. the magnitudes of mixture and target.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
 
 use demix_nn::{Examples, Excerpt};
 use demix_signal::{Stft, StftSettings, Waveform};
@@ -66,8 +64,6 @@ pub struct AugmentedExamples {
     others: Vec<Vec<Track>>,
     /// Frame of an excerpt's transform that is the first without padding in it.
     first_frame: usize,
-    nanoseconds: AtomicU64,
-    n_made: AtomicU64,
 }
 
 /// Samples of a mixture and its target.
@@ -123,20 +119,12 @@ impl AugmentedExamples {
             targets,
             others,
             first_frame,
-            nanoseconds: AtomicU64::new(0),
-            n_made: AtomicU64::new(0),
         })
     }
 
     /// All stems that examples are made of.
     pub fn tracks(&self) -> impl Iterator<Item = &Track> {
         self.targets.iter().chain(self.others.iter().flatten())
-    }
-
-    /// Mean time that an example took to make, in seconds, and their number.
-    pub fn cost(&self) -> (f64, u64) {
-        let n = self.n_made.load(Ordering::Relaxed);
-        (self.nanoseconds.load(Ordering::Relaxed) as f64 * 1e-9 / n.max(1) as f64, n)
     }
 
     /// Samples of an excerpt: enough for its frames to hold no padding.
@@ -221,13 +209,8 @@ impl AugmentedExamples {
 
 impl Examples for AugmentedExamples {
     fn excerpt(&self, index: u64) -> Result<Excerpt, String> {
-        let clock = Instant::now();
         let mixed = self.mixed(index).map_err(|error| error.to_string())?;
-        let excerpt =
-            Excerpt { mixture: self.magnitudes(mixed.mixture), source: self.magnitudes(mixed.target) };
-        self.nanoseconds.fetch_add(clock.elapsed().as_nanos() as u64, Ordering::Relaxed);
-        self.n_made.fetch_add(1, Ordering::Relaxed);
-        Ok(excerpt)
+        Ok(Excerpt { mixture: self.magnitudes(mixed.mixture), source: self.magnitudes(mixed.target) })
     }
 }
 

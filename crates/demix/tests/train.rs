@@ -1,0 +1,354 @@
+//! Training from end to end, on songs made here.
+
+#![allow(clippy::unwrap_used)] // a test may: its panic is the report
+
+use std::f64::consts::TAU;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use demix::corpus::{Corpus, Part, Reader, Song};
+use demix::files::audio::{WriteFormat, write};
+use demix::nn::{Examples as _, Network};
+use demix::pipeline::PipelineError;
+use demix::pipeline::train::{TrainFor, TrainRequest, Trained, train};
+use demix::signal::settings::Settings as _;
+use demix::signal::{Padding, Progress, StftSettings, Waveform};
+use demix::training::{AugmentedExamples, MixingSettings};
+use ndarray::Array2;
+use tempfile::TempDir;
+
+const RATE: u32 = 8000;
+
+fn noise(n: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 40) as f32 / (1 << 23) as f32 - 1.0
+    };
+    (0..n).map(|_| next()).collect()
+}
+
+/// Low tones of a song's own pitches.
+fn bass(n: usize, song: usize) -> Vec<f32> {
+    let mut phase = 0.0;
+    (0..n)
+        .map(|t| {
+            let pitch = 80.0 + 13.0 * ((song * 5 + t / 2000 * 3) % 7) as f64;
+            phase += TAU * pitch / f64::from(RATE);
+            (0.2 * (phase.sin() + 0.4 * (2.0 * phase).sin())) as f32
+        })
+        .collect()
+}
+
+/// Bursts of bright noise.
+fn drums(n: usize, song: usize) -> Vec<f32> {
+    let noise = noise(n + 1, 9 + song as u64);
+    (0..n).map(|t| 0.3 * (-((t % 1700) as f32) / 300.0).exp() * (noise[t + 1] - noise[t])).collect()
+}
+
+fn put(path: &Path, samples: Vec<f32>) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    write(path, &Waveform::mono(samples, RATE), &WriteFormat::default()).unwrap();
+}
+
+/// `n` songs of 2 s with bass and drums.
+fn songs(n: usize) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for i in 0..n {
+        let song = folder.path().join(format!("train/song {i}"));
+        put(&song.join("bass.wav"), bass(16_000, i));
+        put(&song.join("drums.wav"), drums(16_000, i));
+    }
+    folder
+}
+
+fn stft() -> StftSettings {
+    StftSettings::new(512, 256)
+}
+
+fn examples(corpus: &Corpus, stft: &StftSettings, settings: &[(&str, &str)], seed: u64) -> AugmentedExamples {
+    let songs: Vec<&Song> = corpus.part(Part::Dev).collect();
+    let mut mixing = MixingSettings::default();
+    settings.iter().for_each(|(name, value)| mixing.set(name, value).unwrap());
+    let reader = Arc::new(Reader::new(RATE, 16));
+    AugmentedExamples::new(&songs, "bass", reader, stft, &mixing, seed).unwrap()
+}
+
+fn energy(x: &[f32]) -> f64 {
+    x.iter().map(|&x| f64::from(x).powi(2)).sum()
+}
+
+#[test]
+fn an_example_follows_from_seed_and_index() {
+    let folder = songs(3);
+    let corpus = Corpus::open(folder.path()).unwrap();
+    let (a, b) = (examples(&corpus, &stft(), &[], 5), examples(&corpus, &stft(), &[], 5));
+    let forwards: Vec<_> = (0..6).map(|i| a.excerpt(i).unwrap()).collect();
+    for i in (0..6).rev() {
+        let again = b.excerpt(i).unwrap();
+        assert!(again.mixture == forwards[i as usize].mixture && again.source == forwards[i as usize].source);
+        assert_eq!(again.mixture.dim(), (257, 16));
+    }
+    assert_ne!(forwards[0].mixture, forwards[1].mixture);
+    assert_ne!(forwards[0].mixture, examples(&corpus, &stft(), &[], 6).excerpt(0).unwrap().mixture);
+    // no frame holds padding: what stands there makes no difference
+    let zero = StftSettings { padding: Padding::Zero, ..stft() };
+    assert_eq!(forwards[2].mixture, examples(&corpus, &zero, &[], 5).excerpt(2).unwrap().mixture);
+    let odd = StftSettings { window_length: Some(301), hop: Some(97), ..stft() };
+    let odd_zero = StftSettings { padding: Padding::Zero, ..odd.clone() };
+    assert_eq!(
+        examples(&corpus, &odd, &[], 5).excerpt(2).unwrap().source,
+        examples(&corpus, &odd_zero, &[], 5).excerpt(2).unwrap().source
+    );
+}
+
+#[test]
+fn ratios_and_levels_cover_what_was_asked_for() {
+    let folder = songs(4);
+    let corpus = Corpus::open(folder.path()).unwrap();
+    let all = examples(&corpus, &stft(), &[("silent", "0.2")], 1);
+    let (mut snrs, mut levels, mut n_silent) = (Vec::new(), Vec::new(), 0);
+    for i in 0..300 {
+        let mixed = all.mixed(i).unwrap();
+        let rest: Vec<f32> = mixed.mixture.iter().zip(&mixed.target).map(|(m, t)| m - t).collect();
+        let (target, rest) = (energy(&mixed.target), energy(&rest));
+        levels.push(10.0 * (energy(&mixed.mixture) / mixed.mixture.len() as f64).log10());
+        if target == 0.0 {
+            n_silent += 1;
+        } else {
+            snrs.push(10.0 * (target / rest).log10());
+        }
+    }
+    let ends = |x: &[f64]| x.iter().fold((f64::MAX, f64::MIN), |(a, b), &x| (a.min(x), b.max(x)));
+    let (low, high) = ends(&snrs);
+    // rounding to single precision moves a ratio by less than a thousandth of a dB
+    assert!((-15.01..-13.0).contains(&low) && (13.0..15.01).contains(&high), "{low} to {high} dB");
+    let below_zero = snrs.iter().filter(|&&snr| snr < 0.0).count() as f64 / snrs.len() as f64;
+    assert!((below_zero - 0.5).abs() < 0.1, "{below_zero}");
+    // 0.2 of 300, with four standard deviations
+    assert!((32..=88).contains(&n_silent), "{n_silent}");
+    let (low, high) = ends(&levels);
+    assert!((-26.01..-25.0).contains(&low) && (-15.0..-13.99).contains(&high), "{low} to {high} dB");
+}
+
+#[test]
+fn silence_breaks_nothing() {
+    let folder = songs(1);
+    for stem in ["bass", "drums"] {
+        put(&folder.path().join(format!("train/silent/{stem}.wav")), vec![0.0; 3000]);
+        put(&folder.path().join(format!("train/silent too/{stem}.wav")), vec![0.0; 30]);
+    }
+    let corpus = Corpus::open(folder.path()).unwrap();
+    let finite = |x: &Array2<f32>| x.iter().all(|x| x.is_finite());
+    for settings in [&[("silent", "1")][..], &[("speed", "0")]] {
+        let all = examples(&corpus, &stft(), settings, 0);
+        for i in 0..40 {
+            let excerpt = all.excerpt(i).unwrap();
+            assert!(finite(&excerpt.mixture) && finite(&excerpt.source));
+            assert!(settings[0].0 != "silent" || excerpt.source.iter().all(|&x| x == 0.0));
+        }
+    }
+    // nothing but silence
+    std::fs::remove_dir_all(folder.path().join("train/song 0")).unwrap();
+    let corpus = Corpus::open(folder.path()).unwrap();
+    let excerpt = examples(&corpus, &stft(), &[], 0).excerpt(0).unwrap();
+    assert!(excerpt.mixture.iter().all(|&x| x == 0.0));
+}
+
+/// A small network and few steps.
+const SMALL: [(&str, &str); 12] = [
+    ("fft", "256"),
+    ("width", "24"),
+    ("hidden", "1"),
+    ("context", "1"),
+    ("bands", "32"),
+    ("optimizer", "adam"),
+    ("rate", "0.01"),
+    ("batch", "64"),
+    ("batches", "6"),
+    ("epochs", "6"),
+    ("every", "2"),
+    ("validation", "2"),
+];
+
+fn request(data: &Path, output: &Path, more: &[(&str, &str)]) -> TrainRequest {
+    let settings = SMALL.iter().chain(more).map(|&(name, value)| (name.into(), value.into())).collect();
+    TrainRequest {
+        data: data.into(),
+        source: "bass".into(),
+        output: output.into(),
+        method: TrainFor::Idlma,
+        nu: None,
+        settings,
+        resume: false,
+        overwrite: false,
+    }
+}
+
+fn trained(request: &TrainRequest) -> (Trained, Vec<String>) {
+    let mut warnings = Vec::new();
+    let done = train(request, &mut |text| warnings.push(text.into()), &mut ()).unwrap();
+    (done, warnings)
+}
+
+#[test]
+fn a_network_learns_to_separate() {
+    let data = songs(6);
+    let out = tempfile::tempdir().unwrap();
+    let output = out.path().join("bass.safetensors");
+    let (done, warnings) = trained(&request(data.path(), &output, &[("epochs", "20"), ("every", "1")]));
+    assert!(warnings.is_empty(), "{warnings:?}");
+    let rows = &done.record.epochs;
+    assert_eq!(rows.len(), 20);
+    let (first, last) = (rows[0].validation_loss.unwrap(), rows[19].validation_loss.unwrap());
+    assert!(last < first, "validation loss {first} to {last}");
+    let best = rows.iter().filter_map(|row| row.improvement).fold(f64::MIN, f64::max);
+    assert_eq!(done.improvement, Some(best));
+    assert!(best > 3.0 && best > rows[0].improvement.unwrap(), "{best} dB");
+    assert_eq!(rows[done.epoch - 1].improvement, Some(best));
+
+    let network = Network::from_bytes(&std::fs::read(&output).unwrap()).unwrap();
+    let header = network.header();
+    assert_eq!((header.source.as_str(), header.sample_rate), ("bass", RATE));
+    assert_eq!(header.stft.hop, Some(128));
+    assert_eq!(header.log["epoch"], done.epoch);
+    let n = |key: &str| header.log[key].as_array().unwrap().len();
+    assert_eq!((n("training_songs"), n("validation_songs"), n("curve")), (4, 2, 20));
+    let table = std::fs::read_to_string(&done.beside[0]).unwrap();
+    assert_eq!(table.lines().count(), 21);
+    assert!(std::fs::read(&done.beside[1]).unwrap().starts_with(b"\x89PNG"));
+}
+
+#[test]
+fn a_training_goes_on_bit_for_bit() {
+    let data = songs(6);
+    let out = tempfile::tempdir().unwrap();
+    let path = |name: &str| out.path().join(name);
+    for more in [&[][..], &[("loss", "is"), ("pretrain", "3"), ("width", "20")]] {
+        let whole = trained(&TrainRequest { overwrite: true, ..request(data.path(), &path("whole"), more) });
+        let bytes = std::fs::read(path("whole")).unwrap();
+        let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+        one.install(|| trained(&TrainRequest { overwrite: true, ..request(data.path(), &path("one"), more) }));
+        assert!(std::fs::read(path("one")).unwrap() == bytes, "the number of threads made a difference");
+
+        // stopped in the middle of epochs, at a validation, and after all
+        let broken = path("broken");
+        let mut ask = TrainRequest { overwrite: true, ..request(data.path(), &broken, more) };
+        for steps in [4, 3, 9, 12, 1] {
+            let mut left = steps;
+            let mut warnings: Vec<String> = Vec::new();
+            let stopped = train(&ask, &mut |text| warnings.push(text.into()), &mut |_: Progress| {
+                left -= 1;
+                left >= 0
+            });
+            assert!(matches!(stopped, Err(PipelineError::Cancelled)), "{stopped:?}");
+            assert!(warnings.last().unwrap().contains("--resume"), "{warnings:?}");
+            assert!(!broken.exists());
+            ask = TrainRequest { resume: true, overwrite: false, ..ask };
+        }
+        let (done, _) = trained(&ask);
+        assert!(std::fs::read(&broken).unwrap() == bytes, "resuming made a difference");
+        let losses = |done: &Trained| done.record.epochs.iter().map(|row| row.training_loss).collect::<Vec<_>>();
+        assert_eq!(losses(&done), losses(&whole.0));
+        // once more, with nothing left to do
+        trained(&ask);
+        assert!(std::fs::read(&broken).unwrap() == bytes);
+        std::fs::remove_file(&broken).unwrap();
+    }
+}
+
+#[test]
+fn other_losses_begin_with_the_square_root() {
+    let data = songs(4);
+    let out = tempfile::tempdir().unwrap();
+    let more = [("pretrain", "2"), ("epochs", "4"), ("every", "10"), ("loss", "is")];
+    let (done, _) = trained(&request(data.path(), &out.path().join("x"), &more));
+    let losses: Vec<&str> = done.record.epochs.iter().map(|row| row.loss.as_str()).collect();
+    assert_eq!(losses, ["square-root", "square-root", "is", "is"]);
+    // the end of each loss is judged; a network of the first one is never the result
+    let judged: Vec<bool> = done.record.epochs.iter().map(|row| row.improvement.is_some()).collect();
+    assert_eq!(judged, [false, true, false, true]);
+    assert_eq!(done.epoch, 4);
+}
+
+#[test]
+fn without_validation_the_last_network_is_kept_and_it_is_told() {
+    let data = songs(5);
+    let out = tempfile::tempdir().unwrap();
+    let (done, warnings) = trained(&request(data.path(), &out.path().join("x"), &[("validation", "0")]));
+    assert_eq!((done.epoch, done.improvement), (6, None));
+    assert!(warnings[0].contains("unjudged"), "{warnings:?}");
+    // no validation song has the source
+    let data = songs(1);
+    for i in 0..3 {
+        put(&data.path().join(format!("train/a {i}/drums.wav")), drums(16_000, i));
+    }
+    let all: Vec<Vec<String>> = (0..8)
+        .map(|seed: u32| {
+            let output = out.path().join(format!("{seed}"));
+            let more = [("seed", &*seed.to_string()), ("epochs", "1"), ("validation", "1")];
+            match train(&request(data.path(), &output, &more), &mut |_| {}, &mut ()) {
+                // the only song with the source was drawn for validation
+                Err(error) => vec![error.to_string()],
+                Ok(_) => trained(&TrainRequest { overwrite: true, ..request(data.path(), &output, &more) }).1,
+            }
+        })
+        .collect();
+    let some = |text: &str| all.iter().flatten().any(|said| said.contains(text));
+    assert!(some("none of the 1 validation songs has bass") && some("only 1 training songs have bass"), "{all:?}");
+    assert!(some("none of the 3 training songs has bass"), "{all:?}");
+}
+
+#[test]
+fn what_cannot_be_is_refused_before_the_work() {
+    let data = songs(4);
+    let out = tempfile::tempdir().unwrap();
+    let output = out.path().join("new/bass.safetensors");
+    let there = out.path().join("there");
+    std::fs::write(&there, "old").unwrap();
+    let plain = || request(data.path(), &output, &[]);
+    let refuse = |request: TrainRequest, wrong_use: bool, words: &[&str]| {
+        let mut stepped = false;
+        let error = train(&request, &mut |_| {}, &mut |_: Progress| {
+            stepped = true;
+            true
+        })
+        .unwrap_err();
+        let text = error.to_string();
+        assert!(!stepped && text.lines().count() == 1 && words.iter().all(|word| text.contains(word)), "{text}");
+        assert_eq!(error.is_wrong_use(), wrong_use, "{text}");
+    };
+    let with = |settings: &[(&str, &str)]| request(data.path(), &output, settings);
+    refuse(TrainRequest { source: "basss".into(), ..plain() }, true, &["--source basss", "bass, drums"]);
+    refuse(with(&[("validation", "4")]), true, &["4 songs", "5 are needed", "validation=3"]);
+    refuse(TrainRequest { output: there.clone(), ..plain() }, false, &["there exists", "--overwrite"]);
+    refuse(TrainRequest { resume: true, ..plain() }, false, &["no state", "without --resume"]);
+    refuse(TrainRequest { data: PathBuf::from("/none"), ..plain() }, false, &["/none: no such file"]);
+    refuse(TrainRequest { data: out.path().into(), ..plain() }, false, &["no corpus", "name the folder"]);
+    refuse(TrainRequest { method: TrainFor::TIdlma, ..plain() }, true, &["t-idlma needs", "--nu"]);
+    refuse(TrainRequest { nu: Some(3.0), ..plain() }, true, &["--nu 3", "leave it out"]);
+    refuse(with(&[("hop", "1000")]), true, &["hop=1000", "256"]);
+    refuse(with(&[("snr_low", "20")]), true, &["snr_low=20", "snr_high=15"]);
+    refuse(with(&[("widht", "3")]), true, &["no setting 'widht'", "'width'"]);
+    std::fs::write(data.path().join("train/song 1/drums.wav"), "no sound").unwrap();
+    refuse(plain(), false, &["drums.wav", "is not audio"]);
+    put(&data.path().join("train/song 1/drums.wav"), drums(1000, 1));
+    let left: Vec<_> = std::fs::read_dir(out.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["there"]);
+
+    // a state of another training
+    trained(&with(&[("epochs", "1")]));
+    refuse(plain(), false, &["state exists", "--resume", "--overwrite"]);
+    let resumed = |settings: &[(&str, &str)]| TrainRequest { resume: true, ..with(settings) };
+    refuse(resumed(&[("width", "25")]), true, &["width 24", "now it is 25"]);
+    refuse(resumed(&[("snr_low", "-3")]), true, &["snr_low -15.0", "-3.0"]);
+    refuse(TrainRequest { source: "drums".into(), ..resumed(&[]) }, true, &["--source bass", "drums"]);
+    std::fs::rename(data.path().join("train/song 3"), data.path().join("train/song 9")).unwrap();
+    refuse(resumed(&[]), true, &["other songs"]);
+    let state = out.path().join("new/bass.safetensors.state");
+    let bytes = std::fs::read(&state).unwrap();
+    std::fs::write(&state, &bytes[..bytes.len() - 1]).unwrap();
+    refuse(resumed(&[]), false, &["is cut", "--overwrite"]);
+}
