@@ -8,6 +8,8 @@
 //! | --- | --- |
 //! | [`estimate`] | y = w^H x, and its power |
 //! | [`low_rank`] | T V of one bin, and its slopes for the multiplicative update |
+//! | [`step`] | the multiplicative step itself |
+//! | [`log_sum`] | the logarithms of the cost |
 //! | [`covariance`] | sum_j x x^H / xi of all sources in one pass |
 
 #![allow(unsafe_code)]
@@ -15,7 +17,9 @@
 pub(crate) mod covariance;
 pub(crate) mod density;
 pub(crate) mod estimate;
+pub(crate) mod log_sum;
 pub(crate) mod low_rank;
+pub(crate) mod step;
 #[cfg(test)]
 mod tests;
 

@@ -13,9 +13,9 @@ use super::{Absorbs, Distribution, SourceModel, Weights};
 use crate::SpatialError;
 use crate::demixing::Powers;
 use crate::kernel::density::Density;
-use crate::kernel::low_rank::{ColumnSums, Cost, InverseWeights, RowSums, Slopes};
+use crate::kernel::low_rank::{ColumnSums, Cost, InverseWeights, Slopes};
+use crate::kernel::step::{RowStep, Step};
 use crate::kernel::{STRIDE_UNIT, Simd};
-use crate::matrix::ZERO;
 use crate::mixture::Scalar;
 
 /// Bins of one task; fixed, so that the sums do not depend on the number of threads.
@@ -148,6 +148,7 @@ impl<T: Scalar> LowRank<T> {
     fn step<D: Density>(&mut self, density: D, source: usize, powers: &Powers<'_, T>) -> f64 {
         let (k, stride, simd) = (self.n_components, self.stride, powers.simd());
         let (exponent, power_of_tv, n_frames) = (self.exponent, 2.0 / self.domain, self.n_frames);
+        let floor = factor_floor::<T>();
         let v = &self.activations[source * k * stride..][..k * stride];
         let t = &mut self.dictionary[source * self.n_bins * k..][..self.n_bins * k];
         let tasks: Vec<(f64, Vec<T>, Vec<T>)> = t
@@ -157,7 +158,6 @@ impl<T: Scalar> LowRank<T> {
                 let mut cost = 0.0;
                 let mut power = vec![T::ZERO; stride];
                 let (mut pos, mut neg) = (vec![T::ZERO; GROUP * stride], vec![T::ZERO; GROUP * stride]);
-                let mut sums = vec![ZERO; k];
                 let (mut pos_sums, mut neg_sums) = (vec![T::ZERO; k * stride], vec![T::ZERO; k * stride]);
                 for (group, rows) in rows.chunks_mut(GROUP * k).enumerate() {
                     let bins = rows.len() / k;
@@ -178,10 +178,7 @@ impl<T: Scalar> LowRank<T> {
                             cost: true,
                         };
                         cost += T::run(simd, slopes);
-                        T::run(simd, RowSums { v, positive, negative, out: &mut sums });
-                        for (t, sums) in t.iter_mut().zip(&sums) {
-                            *t = stepped(*t, sums.re, sums.im, exponent);
-                        }
+                        T::run(simd, RowStep { t, v, positive, negative, exponent, floor });
                         let slopes = Slopes {
                             density,
                             power_of_tv,
@@ -206,7 +203,7 @@ impl<T: Scalar> LowRank<T> {
             })
             .collect();
         let v = &mut self.activations[source * k * stride..][..k * stride];
-        step_activations(v, &tasks, stride, n_frames, exponent);
+        step_activations(v, &tasks, stride, n_frames, exponent, simd);
         tasks.iter().map(|task| task.0).sum()
     }
 }
@@ -232,19 +229,18 @@ pub(crate) fn step_activations<T: Scalar>(
     stride: usize,
     n_frames: usize,
     exponent: f64,
+    simd: Simd,
 ) {
-    v.par_chunks_exact_mut(stride).enumerate().for_each(|(k, v)| {
-        let mut neg = vec![T::ZERO; stride];
-        let mut pos = vec![T::ZERO; stride];
+    v.par_chunks_exact_mut(stride).enumerate().for_each(|(k, x)| {
+        let mut numerator = vec![T::ZERO; stride];
+        let mut denominator = vec![T::ZERO; stride];
         for (_, negative, positive) in tasks {
-            for j in 0..n_frames {
-                neg[j] += negative[k * stride + j];
-                pos[j] += positive[k * stride + j];
-            }
+            let row = k * stride..(k + 1) * stride;
+            numerator.iter_mut().zip(&negative[row.clone()]).for_each(|(sum, x)| *sum += *x);
+            denominator.iter_mut().zip(&positive[row]).for_each(|(sum, x)| *sum += *x);
         }
-        for j in 0..n_frames {
-            v[j] = stepped(v[j], neg[j].to_double(), pos[j].to_double(), exponent);
-        }
+        let (numerator, denominator, floor) = (&numerator, &denominator, factor_floor());
+        T::run(simd, Step { x, numerator, denominator, exponent, floor, n: n_frames });
     });
 }
 
