@@ -91,7 +91,8 @@ unsafe fn products<L: Lanes, const M: usize, const G: usize>(
         let zero = L::splat(L::Real::ZERO);
         // real parts at (a, b >= a), imaginary parts mirrored below the diagonal
         let mut sums = [[[zero; M]; M]; G];
-        for j in (first..last).step_by(L::N) {
+        let mut j = first;
+        while j < last {
             let mut x_re = [zero; M];
             let mut x_im = [zero; M];
             for a in 0..M {
@@ -118,6 +119,7 @@ unsafe fn products<L: Lanes, const M: usize, const G: usize>(
                     }
                 }
             }
+            j += L::N;
         }
         for s in 0..G {
             let mut totals = [[L::Real::ZERO; M]; M];

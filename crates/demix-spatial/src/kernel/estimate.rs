@@ -51,12 +51,14 @@ unsafe fn powers<L: Lanes, const M: usize>(
         for channel in 0..M {
             w[channel] = splat(row[channel]);
         }
-        for j in (0..stride).step_by(L::N) {
+        let mut j = 0;
+        while j < stride {
             let (mut re, mut im) = (zero, zero);
             for channel in 0..M {
                 (re, im) = add_product(w[channel], x, channel, stride, j, (re, im));
             }
             re.mul_add(re, im.mul(im)).store(out.add(j));
+            j += L::N;
         }
     }
 }

@@ -14,47 +14,21 @@ use super::{STRIDE_UNIT, first, sum};
 /// Registers of frames that are computed together, so that the sum over components does not wait for itself.
 const WIDE: usize = 4;
 
-/// Registers of frames, from 1 to `WIDE`, that are computed next when `left` numbers are left.
+/// sum_k t_k v_kj of `N` registers from frame j on.
 #[inline(always)]
-fn registers<L: Lanes>(left: usize) -> usize {
-    match left / L::N {
-        WIDE.. => WIDE,
-        2.. => 2,
-        _ => 1,
-    }
-}
-
-/// sum_k t_k v_kj of `n` registers ([`registers`]) from frame j on.
-#[inline(always)]
-unsafe fn product<L: Lanes>(t: &[L::Real], v: &[L::Real], stride: usize, j: usize, n: usize) -> [L; WIDE] {
+unsafe fn product<L: Lanes, const N: usize>(t: &[L::Real], v: &[L::Real], stride: usize, j: usize) -> [L; N] {
     unsafe {
-        match n {
-            WIDE => product_of::<L, WIDE>(t, v, stride, j),
-            2 => product_of::<L, 2>(t, v, stride, j),
-            _ => product_of::<L, 1>(t, v, stride, j),
-        }
-    }
-}
-
-#[inline(always)]
-unsafe fn product_of<L: Lanes, const N: usize>(
-    t: &[L::Real],
-    v: &[L::Real],
-    stride: usize,
-    j: usize,
-) -> [L; WIDE] {
-    unsafe {
-        let mut tv = [L::splat(L::Real::ZERO); WIDE];
+        let mut tv = [L::splat(L::Real::ZERO); N];
         for (k, &t) in t.iter().enumerate() {
             let t = L::splat(t);
             let row = v.as_ptr().add(k * stride + j);
-            for (w, tv) in tv[..N].iter_mut().enumerate() {
-                *tv = t.mul_add(L::load(row.add(w * L::N)), *tv);
+            for w in 0..N {
+                tv[w] = t.mul_add(L::load(row.add(w * L::N)), tv[w]);
             }
         }
         let least = L::splat(smallest::<L::Real>().0);
-        for tv in &mut tv[..N] {
-            *tv = tv.max(least);
+        for w in 0..N {
+            tv[w] = tv[w].max(least);
         }
         tv
     }
@@ -94,44 +68,62 @@ impl<T: Real, D: Density> Kernel<T> for Slopes<'_, T, D> {
 
 impl<T: Real, D: Density> Slopes<'_, T, D> {
     #[inline(always)]
-    unsafe fn compute<L: Lanes<Real = T>, const PLAIN: bool>(self) -> f64 {
+    unsafe fn compute<L: Lanes<Real = T>, const PLAIN: bool>(mut self) -> f64 {
         let stride = self.power.len();
         assert_eq!(self.v.len(), self.t.len() * stride);
         assert!(self.positive.len() == stride && self.negative.len() == stride && self.n_frames <= stride);
         assert!(stride.is_multiple_of(L::N));
-        let (power, positive, negative) =
-            (self.power.as_ptr(), self.positive.as_mut_ptr(), self.negative.as_mut_ptr());
         // SAFETY: the lengths were checked above.
         unsafe {
             let mut cost = CostSum::<L>::new();
             let mut j = 0;
-            while j < stride {
-                let n_registers = registers::<L>(stride - j);
-                let tv = product::<L>(self.t, self.v, stride, j, n_registers);
-                for (w, &tv) in tv[..n_registers].iter().enumerate() {
-                    let at = j + w * L::N;
-                    let p = L::load(power.add(at));
-                    let pos = tv.inverse();
-                    let r = if PLAIN { tv } else { raised(tv, self.power_of_tv) };
-                    let neg = p.mul(pos).mul(self.density.inverse_weight(r, p));
-                    if at + L::N <= self.n_frames {
-                        pos.store(positive.add(at));
-                        neg.store(negative.add(at));
-                        if self.cost {
-                            cost.add(&self.density, r, p);
-                        }
-                    } else {
-                        let n = self.n_frames.saturating_sub(at);
-                        first(pos, n).store(positive.add(at));
-                        first(neg, n).store(negative.add(at));
-                        if self.cost {
-                            cost.add_first(&self.density, r, p, n);
-                        }
-                    }
-                }
-                j += n_registers * L::N;
+            while j + WIDE * L::N <= stride {
+                self.registers::<L, PLAIN, WIDE>(j, &mut cost);
+                j += WIDE * L::N;
+            }
+            while j + 2 * L::N <= stride {
+                self.registers::<L, PLAIN, 2>(j, &mut cost);
+                j += 2 * L::N;
+            }
+            if j < stride {
+                self.registers::<L, PLAIN, 1>(j, &mut cost);
             }
             if self.cost { cost.total() } else { 0.0 }
+        }
+    }
+
+    /// `N` registers from frame j on; the variance is T V itself where `PLAIN`.
+    #[inline(always)]
+    unsafe fn registers<L: Lanes<Real = T>, const PLAIN: bool, const N: usize>(
+        &mut self,
+        j: usize,
+        cost: &mut CostSum<L>,
+    ) {
+        unsafe {
+            let tv = product::<L, N>(self.t, self.v, self.power.len(), j);
+            for w in 0..N {
+                let at = j + w * L::N;
+                let p = L::load(self.power.as_ptr().add(at));
+                let pos = tv[w].inverse();
+                let r = if PLAIN { tv[w] } else { raised(tv[w], self.power_of_tv) };
+                let neg = p.mul(pos).mul(self.density.inverse_weight(r, p));
+                let (positive, negative) =
+                    (self.positive.as_mut_ptr().add(at), self.negative.as_mut_ptr().add(at));
+                if at + L::N <= self.n_frames {
+                    pos.store(positive);
+                    neg.store(negative);
+                    if self.cost {
+                        cost.add(&self.density, r, p);
+                    }
+                } else {
+                    let n = self.n_frames.saturating_sub(at);
+                    first(pos, n).store(positive);
+                    first(neg, n).store(negative);
+                    if self.cost {
+                        cost.add_first(&self.density, r, p, n);
+                    }
+                }
+            }
         }
     }
 }
@@ -206,7 +198,7 @@ pub(crate) struct InverseWeights<'a, T, D> {
 impl<T: Real, D: Density> Kernel<T> for InverseWeights<'_, T, D> {
     type Output = ();
     #[inline(always)]
-    unsafe fn run<L: Lanes<Real = T>>(self) {
+    unsafe fn run<L: Lanes<Real = T>>(mut self) {
         let stride = self.out.len();
         assert_eq!(self.v.len(), self.t.len() * stride);
         assert!(!D::NEEDS_POWER || self.power.len() == stride);
@@ -214,16 +206,29 @@ impl<T: Real, D: Density> Kernel<T> for InverseWeights<'_, T, D> {
         // SAFETY: the lengths were checked above.
         unsafe {
             let mut j = 0;
+            while j + WIDE * L::N <= stride {
+                self.registers::<L, WIDE>(j);
+                j += WIDE * L::N;
+            }
             while j < stride {
-                let n_registers = registers::<L>(stride - j);
-                let tv = product::<L>(self.t, self.v, stride, j, n_registers);
-                for (w, &tv) in tv[..n_registers].iter().enumerate() {
-                    let at = j + w * L::N;
-                    let p = if D::NEEDS_POWER { L::load(self.power.as_ptr().add(at)) } else { tv };
-                    let r = if self.power_of_tv == 1.0 { tv } else { raised(tv, self.power_of_tv) };
-                    self.density.inverse_weight(r, p).store(self.out.as_mut_ptr().add(at));
-                }
-                j += n_registers * L::N;
+                self.registers::<L, 1>(j);
+                j += L::N;
+            }
+        }
+    }
+}
+
+impl<T: Real, D: Density> InverseWeights<'_, T, D> {
+    /// `N` registers from frame j on.
+    #[inline(always)]
+    unsafe fn registers<L: Lanes<Real = T>, const N: usize>(&mut self, j: usize) {
+        unsafe {
+            let tv = product::<L, N>(self.t, self.v, self.out.len(), j);
+            for w in 0..N {
+                let at = j + w * L::N;
+                let p = if D::NEEDS_POWER { L::load(self.power.as_ptr().add(at)) } else { tv[w] };
+                let r = if self.power_of_tv == 1.0 { tv[w] } else { raised(tv[w], self.power_of_tv) };
+                self.density.inverse_weight(r, p).store(self.out.as_mut_ptr().add(at));
             }
         }
     }
@@ -304,13 +309,14 @@ unsafe fn rows<L: Lanes, const K: usize>(
         let stride = positive.len();
         let zero = L::splat(L::Real::ZERO);
         let mut sums = [[zero; 2]; 4];
-        for j in (0..stride).step_by(L::N) {
+        let mut j = 0;
+        while j < stride {
             let (neg, pos) = (L::load(negative.as_ptr().add(j)), L::load(positive.as_ptr().add(j)));
-            for (k, [n, p]) in sums[..K].iter_mut().enumerate() {
+            for k in 0..K {
                 let v = L::load(v.as_ptr().add(k * stride + j));
-                *n = neg.mul_add(v, *n);
-                *p = pos.mul_add(v, *p);
+                sums[k] = [neg.mul_add(v, sums[k][0]), pos.mul_add(v, sums[k][1])];
             }
+            j += L::N;
         }
         let [[a, b], [c, d], [e, f], [g, h]] = sums;
         let [a, b, c, d] = L::totals([a, b, c, d]);
@@ -389,7 +395,8 @@ unsafe fn column_sums<L: Lanes, const B: usize, const K: usize>(
             }
         }
         let (n_out, p_out) = (negative_sums.as_mut_ptr(), positive_sums.as_mut_ptr());
-        for j in (0..stride).step_by(L::N) {
+        let mut j = 0;
+        while j < stride {
             let mut n = [L::splat(L::Real::ZERO); K];
             let mut p = n;
             for k in 0..K {
@@ -408,6 +415,7 @@ unsafe fn column_sums<L: Lanes, const B: usize, const K: usize>(
                 n[k].store(n_out.add(k * stride + j));
                 p[k].store(p_out.add(k * stride + j));
             }
+            j += L::N;
         }
     }
 }
@@ -433,7 +441,7 @@ impl<T: Real, D: Density> Kernel<T> for Cost<'_, T, D> {
         unsafe {
             let mut cost = CostSum::<L>::new();
             for j in (0..self.n_frames).step_by(L::N) {
-                let [tv, ..] = product::<L>(self.t, self.v, stride, j, 1);
+                let [tv] = product::<L, 1>(self.t, self.v, stride, j);
                 let r = if self.power_of_tv == 1.0 { tv } else { raised(tv, self.power_of_tv) };
                 let p = L::load(self.power.as_ptr().add(j));
                 if j + L::N <= self.n_frames {
