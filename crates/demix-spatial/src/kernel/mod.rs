@@ -10,6 +10,7 @@
 //! | [`low_rank`] | T V of one bin, and its slopes for the multiplicative update |
 //! | [`step`] | the multiplicative step itself |
 //! | [`log_sum`] | the logarithms of the cost |
+//! | [`laplace`] | cost and weights of the Laplace density |
 //! | [`covariance`] | sum_j x x^H / xi of all sources in one pass |
 
 #![allow(unsafe_code)]
@@ -17,6 +18,7 @@
 pub(crate) mod covariance;
 pub(crate) mod density;
 pub(crate) mod estimate;
+pub(crate) mod laplace;
 pub(crate) mod log_sum;
 pub(crate) mod low_rank;
 pub(crate) mod step;

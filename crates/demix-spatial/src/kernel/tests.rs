@@ -8,6 +8,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::covariance::Covariance;
 use super::density::{Density, Gauss, Generalized, Student};
+use super::laplace::{LaplaceCost, LaplaceWeights};
 use super::log_sum::LogSum;
 use super::low_rank::{ColumnSums, Cost, InverseWeights, RowSums, Slopes};
 use super::step::{RowStep, Step};
@@ -304,4 +305,25 @@ fn a_step_of_a_row_is_that_of_its_sums() {
             }
         }
     }
+}
+
+#[test]
+fn laplace_costs_are_absolute_values_and_weights_their_inverses() {
+    fn check<T: Vectors>(tolerance: f64) {
+        for simd in SIMD {
+            for n in [16, 48, 160] {
+                let mut power = numbers::<T>(n, 19);
+                (power[1], power[n - 1]) = (T::ZERO, T::of(1e-6));
+                let (mut out, floor) = (vec![T::ZERO; n], T::of(0.1));
+                let cost: f64 = power.iter().map(|p| 2.0 * p.to_double().sqrt()).sum();
+                close(T::run(simd, LaplaceCost { power: &power }), cost, tolerance, "cost");
+                T::run(simd, LaplaceWeights { power: &power, floor, out: &mut out });
+                for (p, out) in power.iter().zip(&out) {
+                    close(out.to_double(), 1.0 / p.to_double().sqrt().max(0.1), tolerance, "weight");
+                }
+            }
+        }
+    }
+    check::<f32>(1e-6);
+    check::<f64>(1e-14);
 }
