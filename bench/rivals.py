@@ -62,10 +62,10 @@ RIVALS = {  # the order in which a round of seeds takes them
     "ssspy-auxiva": by_ssspy("AuxLaplaceIVA", 50, random=False),
     "ssspy-fdica": by_ssspy("AuxLaplaceFDICA", 50, random=False),
     "pra-ilrma": by_pyroomacoustics("ilrma", 100),
-    "ssspy-ilrma-ip1": by_ssspy("GaussILRMA", 100, seeds=3),
-    "ssspy-t-ilrma": by_ssspy("TILRMA", 100, seeds=1, dof=1000),
-    "ssspy-ilrma-iss1": by_ssspy("GaussILRMA", 100, "ISS1", seeds=1),
-    "ssspy-ilrma-ip2": by_ssspy("GaussILRMA", 100, "IP2", seeds=1),
+    "ssspy-ilrma-ip1": by_ssspy("GaussILRMA", 100),
+    "ssspy-t-ilrma": by_ssspy("TILRMA", 100, dof=1000),
+    "ssspy-ilrma-iss1": by_ssspy("GaussILRMA", 100, "ISS1"),
+    "ssspy-ilrma-ip2": by_ssspy("GaussILRMA", 100, "IP2"),
     "pra-fastmnmf2": by_pyroomacoustics("fastmnmf2", 100, components=8, seeds=1),  # 8 is its default
 }
 

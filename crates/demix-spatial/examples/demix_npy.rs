@@ -81,7 +81,7 @@ fn demix<T: Scalar>(folder: &Path, keys: &HashMap<String, String>) -> Result<()>
         _ => Distribution::Gauss,
     };
     let mut model: Box<dyn SourceModel<T>> = match method.as_str() {
-        "fdica" => Box::new(Laplace),
+        "fdica" => Box::new(Laplace::default()),
         "auxiva" if text("contrast", "laplace") == "gauss" => Box::new(Spherical::new(Contrast::Gauss)),
         "auxiva" => Box::new(Spherical::new(Contrast::Laplace)),
         _ if folder.join("T0.npy").exists() => {

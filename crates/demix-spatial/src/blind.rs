@@ -316,7 +316,7 @@ impl Blind {
         let mut model: Box<dyn SourceModel<T>> = match start {
             Start::Identity | Start::Principal => return Ok(demixing),
             Start::Auxiva => Box::new(Spherical::new(Contrast::Laplace)),
-            Start::Fdica => Box::new(Laplace),
+            Start::Fdica => Box::new(Laplace::default()),
         };
         let settings = self.loop_settings(self.settings.start_iterations);
         let update = self.update();
@@ -350,7 +350,7 @@ impl Blind {
             Box::new(model) as Box<dyn SourceModel<T>>
         };
         match &self.model {
-            Model::Fdica(_) => Box::new(Laplace),
+            Model::Fdica(_) => Box::new(Laplace::default()),
             Model::Auxiva(contrast) => Box::new(Spherical::new(*contrast)),
             Model::LowRank(distribution, settings) => low_rank(*distribution, settings, &mut rng),
             Model::Consistent(settings) => low_rank(Distribution::Gauss, settings, &mut rng),

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use crate::SpatialError;
 use crate::kernel::estimate::{Estimate, Power};
-use crate::matrix::{C64, ZERO, inverse, log_abs_det, multiply, set_identity};
+use crate::matrix::{C64, ZERO, inverse, multiply, set_identity, sum_log_abs_det};
 use crate::mixture::{Mixture, Scalar};
 
 /// W_i for the whitened mixture, M x M: rows w_n^H of the sources, then of the background where there are more
@@ -116,13 +116,9 @@ impl Demixing {
 
     /// sum_i log |det W_i| in the coordinates of the microphones (of the mixture at level 1).
     pub(crate) fn log_det<T: Scalar>(&self, mixture: &Mixture<T>) -> f64 {
-        let logs: Vec<f64> =
-            self.w.par_chunks(64 * self.square()).map(|bins| self.log_det_of(bins)).collect();
+        let tasks = self.w.par_chunks(64 * self.square());
+        let logs: Vec<f64> = tasks.map(|bins| sum_log_abs_det(self.n_channels, bins)).collect();
         logs.iter().sum::<f64>() + mixture.log_det()
-    }
-
-    fn log_det_of(&self, bins: &[C64]) -> f64 {
-        bins.chunks_exact(self.square()).map(|w| log_abs_det(self.n_channels, w)).sum()
     }
 
     /// Background rows of unit power, uncorrelated with the sources and each other.

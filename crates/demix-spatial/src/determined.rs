@@ -152,6 +152,7 @@ fn sweep_bins<T: Scalar>(
     let (n_sources, n_channels) = (demixing.n_sources, demixing.n_channels);
     let (square, stride) = (n_channels * n_channels, mixture.stride());
     let weights = model.weights();
+    let all: Vec<usize> = (0..n_sources).collect();
     demixing.w.par_chunks_exact_mut(square).enumerate().with_min_len(8).for_each_init(
         || Scratch::new(n_sources, square, stride),
         |scratch, (bin, w)| {
@@ -159,13 +160,7 @@ fn sweep_bins<T: Scalar>(
             for step in steps {
                 if fresh || weights == Weights::PerSlot && step.fresh_weights {
                     // weights of a fixed model serve all steps, so all of them are computed for the first
-                    let all: Vec<usize>;
-                    let needed = if weights == Weights::Fixed {
-                        all = (0..n_sources).collect();
-                        &all
-                    } else {
-                        &step.needs
-                    };
+                    let needed = if weights == Weights::Fixed { &all } else { &step.needs };
                     scratch.covariances(mixture, model, bin, needed, w);
                     fresh = false;
                 }
@@ -256,6 +251,25 @@ impl<T: Scalar> Scratch<T> {
 /// direction.
 const AUDIBLE: std::ops::Range<f64> = 1e-16..1e16;
 
+/// mean |y|^2 of every source: w^H C w, without a look at the signal.
+fn output_powers<T: Scalar>(mixture: &Mixture<T>, demixing: &Demixing) -> Vec<f64> {
+    const TASK_BINS: usize = 64;
+    let (n_bins, n_sources) = (mixture.n_bins(), demixing.n_sources);
+    // fixed tasks, summed in order: the same bits for any number of threads
+    let tasks: Vec<Vec<f64>> = (0..n_bins.div_ceil(TASK_BINS))
+        .into_par_iter()
+        .map(|task| {
+            let bins = task * TASK_BINS..n_bins.min((task + 1) * TASK_BINS);
+            let power = |bin: usize, source: usize| {
+                let row = demixing.row(bin, source);
+                form(mixture.covariance(bin), row, row).re
+            };
+            (0..n_sources).map(|source| bins.clone().map(|bin| power(bin, source)).sum()).collect()
+        })
+        .collect();
+    (0..n_sources).map(|source| tasks.iter().map(|task| task[source]).sum::<f64>() / n_bins as f64).collect()
+}
+
 /// Fixes the scales of the outputs, as far as the model can follow.
 fn rescale<T: Scalar>(
     mixture: &Mixture<T>,
@@ -266,15 +280,7 @@ fn rescale<T: Scalar>(
     let m = demixing.n_channels;
     match (settings.normalization, model.absorbs()) {
         (Normalization::Power, Absorbs::PerSource | Absorbs::PerBin) => {
-            for source in 0..demixing.n_sources {
-                // mean |y|^2 = w^H C w, without a look at the signal
-                let power: f64 = (0..mixture.n_bins())
-                    .map(|bin| {
-                        let row = demixing.row(bin, source);
-                        form(mixture.covariance(bin), row, row).re
-                    })
-                    .sum::<f64>()
-                    / mixture.n_bins() as f64;
+            for (source, power) in output_powers(mixture, demixing).into_iter().enumerate() {
                 if !AUDIBLE.contains(&power) {
                     continue;
                 }

@@ -141,6 +141,33 @@ pub(crate) fn inverse(n: usize, a: &[C64]) -> Option<Vec<C64>> {
     solve(n, &mut work, n, &mut out).then_some(out)
 }
 
+/// sum log |det a| of matrices that follow each other; minus infinity where one is singular.
+pub(crate) fn sum_log_abs_det(n: usize, matrices: &[C64]) -> f64 {
+    let matrices = matrices.chunks_exact(n * n);
+    match n {
+        2 => half_sum_of_logs(matrices.map(|a| (a[0] * a[3] - a[1] * a[2]).norm_sqr())),
+        3 => half_sum_of_logs(matrices.map(|a| {
+            let minor = |i: usize, j: usize| a[3 + i] * a[6 + j] - a[3 + j] * a[6 + i];
+            (a[0] * minor(1, 2) + a[1] * minor(2, 0) + a[2] * minor(0, 1)).norm_sqr()
+        })),
+        _ => matrices.map(|a| log_abs_det(n, a)).sum(),
+    }
+}
+
+/// (1/2) sum log x: one logarithm for as many numbers as their product has room for.
+fn half_sum_of_logs(numbers: impl Iterator<Item = f64>) -> f64 {
+    let (mut sum, mut product) = (0.0, 1.0);
+    for x in numbers {
+        if !(1e-100..1e100).contains(&(product * x)) {
+            sum += f64::ln(product);
+            product = x;
+        } else {
+            product *= x;
+        }
+    }
+    (sum + f64::ln(product)) / 2.0
+}
+
 /// log |det a|; minus infinity for a singular matrix.
 pub(crate) fn log_abs_det(n: usize, a: &[C64]) -> f64 {
     let mut small = [ZERO; 16];
@@ -279,6 +306,23 @@ mod tests {
         }
         assert!(inverse(2, &[ONE, ONE, ONE, ONE]).is_none());
         assert_eq!(log_abs_det(2, &[ONE, ONE, ONE, ONE]), f64::NEG_INFINITY);
+    }
+
+    #[test]
+    fn logarithms_of_determinants_add_up_over_any_range() {
+        let mut rng = ChaCha8Rng::seed_from_u64(4);
+        for n in 1..5 {
+            for scale in [1e-9, 1.0, 1e9] {
+                let many: Vec<C64> = random(n * n * 100, &mut rng).iter().map(|a| a * scale).collect();
+                let one_by_one: f64 = many.chunks_exact(n * n).map(|a| log_abs_det(n, a)).sum();
+                let sum = sum_log_abs_det(n, &many);
+                assert!(
+                    (sum - one_by_one).abs() < 1e-10 * one_by_one.abs().max(1.0),
+                    "{n}: {sum} {one_by_one}"
+                );
+            }
+            assert_eq!(sum_log_abs_det(n, &vec![ZERO; n * n * 3]), f64::NEG_INFINITY);
+        }
     }
 
     #[test]

@@ -66,7 +66,7 @@ fn models<T: Scalar>(n: usize) -> Vec<(&'static str, AnyModel<T>)> {
     ];
     let shared = SharedLowRank::random(shape, 5, Distribution::Gauss, 2.0, &mut rng);
     all.push(("shared", Box::new(shared)));
-    all.push(("fdica", Box::new(Laplace)));
+    all.push(("fdica", Box::new(Laplace::default())));
     all.push(("iva laplace", Box::new(Spherical::new(Contrast::Laplace))));
     all.push(("iva gauss", Box::new(Spherical::new(Contrast::Gauss))));
     all.push(("iva t", Box::new(Spherical::new(Contrast::Student(5.0)))));

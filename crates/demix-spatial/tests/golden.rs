@@ -177,7 +177,7 @@ fn auxiva_agrees_with_the_other_scale_of_the_laplace_contrast() {
 #[test]
 fn fdica_agrees() {
     let case = "fdica/laplace_IP1_2ch";
-    agree(case, 2, &Ip1, Normalization::None, false, || Laplace, |_, _| {});
+    agree(case, 2, &Ip1, Normalization::None, false, Laplace::default, |_, _| {});
 }
 
 fn low_rank(

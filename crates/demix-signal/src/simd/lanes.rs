@@ -44,6 +44,10 @@ pub trait Lanes: Copy {
     unsafe fn mul_add(self, factor: Self, term: Self) -> Self;
     /// Natural logarithm of positive normal numbers.
     unsafe fn ln(self) -> Self;
+    /// (m, e) of positive normal numbers x = m 2^e, 1 <= m < 2.
+    unsafe fn parts(self) -> (Self, Self);
+    /// The sum of the lanes of each of four registers: together they take fewer steps than one by one.
+    unsafe fn totals(x: [Self; 4]) -> [Self::Real; 4];
 
     /// The same function of every number.
     #[inline(always)]
@@ -87,7 +91,7 @@ unsafe fn ln_from_parts<L: Lanes<Real = f32>>(f: L, e: L) -> L {
 pub struct Portable<T, const N: usize>([T; N]);
 
 macro_rules! portable {
-    ($real:ty, $n:literal, $ln:path) => {
+    ($real:ty, $n:literal, $ln:path, $digits:literal, $bias:literal) => {
         impl Lanes for Portable<$real, $n> {
             type Real = $real;
             const N: usize = $n;
@@ -145,12 +149,23 @@ macro_rules! portable {
             unsafe fn ln(self) -> Self {
                 unsafe { $ln(self) }
             }
+            #[inline(always)]
+            unsafe fn parts(self) -> (Self, Self) {
+                let one = <$real>::to_bits(1.0);
+                let m = self.0.map(|x| <$real>::from_bits(x.to_bits() & ((1 << $digits) - 1) | one));
+                let e = self.0.map(|x| ((x.to_bits() >> $digits) as i32 - $bias) as $real);
+                (Self(m), Self(e))
+            }
+            #[inline(always)]
+            unsafe fn totals(x: [Self; 4]) -> [$real; 4] {
+                x.map(|x| (x.0[0] + x.0[1]) + (x.0[2] + x.0[3]))
+            }
         }
     };
 }
 
-portable!(f32, 4, ln_portable);
-portable!(f64, 4, ln_one_by_one);
+portable!(f32, 4, ln_portable, 23, 127);
+portable!(f64, 4, ln_one_by_one, 52, 1023);
 
 // Logarithms are functions and not closures: a closure would not inherit the vector instructions.
 
@@ -176,7 +191,7 @@ pub mod x86 {
     macro_rules! x86_lanes {
         ($(#[$doc:meta])+ $name:ident, $register:ident, $real:ident, $n:literal, $set1:ident, $load:ident,
          $store:ident, $add:ident, $sub:ident, $mul:ident, $div:ident, $max:ident, $sqrt:ident, $fma:ident,
-         $inverse:path, $above:path, $ln:path) => {
+         $inverse:path, $above:path, $ln:path, $parts:path, $totals:path) => {
             $(#[$doc])+
             #[derive(Clone, Copy)]
             pub struct $name($register);
@@ -240,6 +255,14 @@ pub mod x86 {
                 unsafe fn ln(self) -> Self {
                     unsafe { $ln(self) }
                 }
+                #[inline(always)]
+                unsafe fn parts(self) -> (Self, Self) {
+                    unsafe { $parts(self) }
+                }
+                #[inline(always)]
+                unsafe fn totals(x: [Self; 4]) -> [$real; 4] {
+                    unsafe { $totals(x) }
+                }
             }
         };
     }
@@ -248,25 +271,25 @@ pub mod x86 {
         /// 16 single-precision numbers.
         Avx512F32, __m512, f32, 16, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_add_ps,
         _mm512_sub_ps, _mm512_mul_ps, _mm512_div_ps, _mm512_max_ps, _mm512_sqrt_ps, _mm512_fmadd_ps,
-        inverse_avx512, above_avx512_ps, ln_avx512
+        inverse_avx512, above_avx512_ps, ln_avx512, parts_avx512_ps, totals_avx512_ps
     );
     x86_lanes!(
         /// 8 single-precision numbers.
         Avx2F32, __m256, f32, 8, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_add_ps,
         _mm256_sub_ps, _mm256_mul_ps, _mm256_div_ps, _mm256_max_ps, _mm256_sqrt_ps, _mm256_fmadd_ps,
-        inverse_avx2, above_avx2_ps, ln_avx2
+        inverse_avx2, above_avx2_ps, ln_avx2, parts_avx2_ps, totals_avx2_ps
     );
     x86_lanes!(
         /// 8 double-precision numbers.
         Avx512F64, __m512d, f64, 8, _mm512_set1_pd, _mm512_loadu_pd, _mm512_storeu_pd, _mm512_add_pd,
         _mm512_sub_pd, _mm512_mul_pd, _mm512_div_pd, _mm512_max_pd, _mm512_sqrt_pd, _mm512_fmadd_pd,
-        inverse_exact, above_avx512_pd, ln_one_by_one
+        inverse_exact, above_avx512_pd, ln_one_by_one, parts_avx512_pd, totals_avx512_pd
     );
     x86_lanes!(
         /// 4 double-precision numbers.
         Avx2F64, __m256d, f64, 4, _mm256_set1_pd, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_add_pd,
         _mm256_sub_pd, _mm256_mul_pd, _mm256_div_pd, _mm256_max_pd, _mm256_sqrt_pd, _mm256_fmadd_pd,
-        inverse_exact, above_avx2_pd, ln_one_by_one
+        inverse_exact, above_avx2_pd, ln_one_by_one, parts_avx2_pd, totals_avx2_pd
     );
 
     #[inline(always)]
@@ -317,6 +340,95 @@ pub mod x86 {
     #[inline(always)]
     unsafe fn inverse_exact<L: Lanes<Real = f64>>(x: L) -> L {
         unsafe { L::splat(1.0).div(x) }
+    }
+
+    #[inline(always)]
+    unsafe fn parts_avx512_ps(x: Avx512F32) -> (Avx512F32, Avx512F32) {
+        unsafe {
+            let m = _mm512_getmant_ps::<_MM_MANT_NORM_1_2, _MM_MANT_SIGN_SRC>(x.0);
+            (Avx512F32(m), Avx512F32(_mm512_getexp_ps(x.0)))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn parts_avx512_pd(x: Avx512F64) -> (Avx512F64, Avx512F64) {
+        unsafe {
+            let m = _mm512_getmant_pd::<_MM_MANT_NORM_1_2, _MM_MANT_SIGN_SRC>(x.0);
+            (Avx512F64(m), Avx512F64(_mm512_getexp_pd(x.0)))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn parts_avx2_ps(x: Avx2F32) -> (Avx2F32, Avx2F32) {
+        unsafe {
+            let bits = _mm256_castps_si256(x.0);
+            let e = _mm256_sub_epi32(_mm256_srli_epi32::<23>(bits), _mm256_set1_epi32(127));
+            let m = _mm256_and_si256(bits, _mm256_set1_epi32(0x7f_ffff));
+            let m = _mm256_or_si256(m, _mm256_castps_si256(_mm256_set1_ps(1.0)));
+            (Avx2F32(_mm256_castsi256_ps(m)), Avx2F32(_mm256_cvtepi32_ps(e)))
+        }
+    }
+
+    /// An integer below 2^52 becomes the digits of a number beside 2^52, which is then taken off.
+    #[inline(always)]
+    unsafe fn parts_avx2_pd(x: Avx2F64) -> (Avx2F64, Avx2F64) {
+        const BESIDE: f64 = 4_503_599_627_370_496.0;
+        unsafe {
+            let bits = _mm256_castpd_si256(x.0);
+            let e =
+                _mm256_or_si256(_mm256_srli_epi64::<52>(bits), _mm256_castpd_si256(_mm256_set1_pd(BESIDE)));
+            let e = _mm256_sub_pd(_mm256_castsi256_pd(e), _mm256_set1_pd(BESIDE + 1023.0));
+            let m = _mm256_and_si256(bits, _mm256_set1_epi64x(0xf_ffff_ffff_ffff));
+            let m = _mm256_or_si256(m, _mm256_castpd_si256(_mm256_set1_pd(1.0)));
+            (Avx2F64(_mm256_castsi256_pd(m)), Avx2F64(e))
+        }
+    }
+
+    /// Halves are added until four numbers are left of each, then neighbours of all four at once.
+    #[inline(always)]
+    unsafe fn totals_avx512_ps([a, b, c, d]: [Avx512F32; 4]) -> [f32; 4] {
+        unsafe { totals_avx2_ps([halved_ps(a), halved_ps(b), halved_ps(c), halved_ps(d)]) }
+    }
+
+    #[inline(always)]
+    unsafe fn halved_ps(x: Avx512F32) -> Avx2F32 {
+        unsafe {
+            let high = _mm512_extractf64x4_pd::<1>(_mm512_castps_pd(x.0));
+            Avx2F32(_mm256_add_ps(_mm512_castps512_ps256(x.0), _mm256_castpd_ps(high)))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn totals_avx2_ps([a, b, c, d]: [Avx2F32; 4]) -> [f32; 4] {
+        unsafe {
+            let quarters = _mm256_hadd_ps(_mm256_hadd_ps(a.0, b.0), _mm256_hadd_ps(c.0, d.0));
+            let sums = _mm_add_ps(_mm256_castps256_ps128(quarters), _mm256_extractf128_ps::<1>(quarters));
+            let mut out = [0.0; 4];
+            _mm_storeu_ps(out.as_mut_ptr(), sums);
+            out
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn totals_avx512_pd([a, b, c, d]: [Avx512F64; 4]) -> [f64; 4] {
+        unsafe { totals_avx2_pd([halved_pd(a), halved_pd(b), halved_pd(c), halved_pd(d)]) }
+    }
+
+    #[inline(always)]
+    unsafe fn halved_pd(x: Avx512F64) -> Avx2F64 {
+        unsafe { Avx2F64(_mm256_add_pd(_mm512_castpd512_pd256(x.0), _mm512_extractf64x4_pd::<1>(x.0))) }
+    }
+
+    #[inline(always)]
+    unsafe fn totals_avx2_pd([a, b, c, d]: [Avx2F64; 4]) -> [f64; 4] {
+        unsafe {
+            let (ab, cd) = (_mm256_hadd_pd(a.0, b.0), _mm256_hadd_pd(c.0, d.0));
+            let sums =
+                _mm256_add_pd(_mm256_permute2f128_pd::<0x20>(ab, cd), _mm256_permute2f128_pd::<0x31>(ab, cd));
+            let mut out = [0.0; 4];
+            _mm256_storeu_pd(out.as_mut_ptr(), sums);
+            out
+        }
     }
 
     #[inline(always)]

@@ -38,10 +38,9 @@ impl<T: Real> Kernel<T> for Covariance<'_, T> {
                 let frames = (first, (first + BLOCK).min(stride));
                 match (m, n) {
                     (1, _) => block::<L, 1, 1>(x, g, stride, frames, m, self.out),
-                    (2, 1) => block::<L, 2, 1>(x, g, stride, frames, m, self.out),
                     (2, _) => block::<L, 2, 2>(x, g, stride, frames, m, self.out),
-                    (3, _) => block::<L, 3, 1>(x, g, stride, frames, m, self.out),
-                    (4, _) => block::<L, 4, 1>(x, g, stride, frames, m, self.out),
+                    (3, _) => block::<L, 3, 2>(x, g, stride, frames, m, self.out),
+                    (4, _) => block::<L, 4, 2>(x, g, stride, frames, m, self.out),
                     _ => tiles::<L>(x, g, stride, frames, m, self.out),
                 }
             }
@@ -90,34 +89,51 @@ unsafe fn products<L: Lanes, const M: usize, const G: usize>(
 ) {
     unsafe {
         let zero = L::splat(L::Real::ZERO);
-        let mut re = [[[zero; M]; M]; G];
-        let mut im = [[[zero; M]; M]; G];
-        for j in (first..last).step_by(L::N) {
+        // real parts at (a, b >= a), imaginary parts mirrored below the diagonal
+        let mut sums = [[[zero; M]; M]; G];
+        let mut j = first;
+        while j < last {
             let mut x_re = [zero; M];
             let mut x_im = [zero; M];
             for a in 0..M {
                 x_re[a] = L::load(x.as_ptr().add(2 * a * stride + j));
                 x_im[a] = L::load(x.as_ptr().add((2 * a + 1) * stride + j));
             }
+            let mut weights = [zero; G];
             for s in 0..G {
-                let weight = L::load(g.as_ptr().add(s * stride + j));
-                for a in 0..M {
-                    let (g_re, g_im) = (x_re[a].mul(weight), x_im[a].mul(weight));
-                    let minus_g_re = zero.sub(g_re);
-                    for b in a..M {
-                        // x_a conj(x_b)
-                        re[s][a][b] = g_re.mul_add(x_re[b], g_im.mul_add(x_im[b], re[s][a][b]));
-                        if b > a {
-                            im[s][a][b] = g_im.mul_add(x_re[b], minus_g_re.mul_add(x_im[b], im[s][a][b]));
+                weights[s] = L::load(g.as_ptr().add(s * stride + j));
+            }
+            for a in 0..M {
+                let minus_re = zero.sub(x_re[a]);
+                for b in a..M {
+                    // x_a conj(x_b) serves all sources
+                    let re = x_re[a].mul_add(x_re[b], x_im[a].mul(x_im[b]));
+                    for s in 0..G {
+                        sums[s][a][b] = weights[s].mul_add(re, sums[s][a][b]);
+                    }
+                    if b > a {
+                        let im = x_im[a].mul_add(x_re[b], minus_re.mul(x_im[b]));
+                        for s in 0..G {
+                            sums[s][b][a] = weights[s].mul_add(im, sums[s][b][a]);
                         }
                     }
                 }
             }
+            j += L::N;
         }
         for s in 0..G {
+            let mut totals = [[L::Real::ZERO; M]; M];
+            let flat = sums[s].as_flattened();
+            for (out, x) in totals.as_flattened_mut().chunks_mut(4).zip(flat.chunks(4)) {
+                let mut four = [zero; 4];
+                four[..x.len()].copy_from_slice(x);
+                out.copy_from_slice(&L::totals(four)[..x.len()]);
+            }
             for a in 0..M {
-                for b in a..M {
-                    out[s * M * M + a * M + b] += Complex::new(sum(re[s][a][b]), sum(im[s][a][b]));
+                out[s * M * M + a * M + a] += Complex::new(totals[a][a].to_double(), 0.0);
+                for b in a + 1..M {
+                    out[s * M * M + a * M + b] +=
+                        Complex::new(totals[a][b].to_double(), totals[b][a].to_double());
                 }
             }
         }

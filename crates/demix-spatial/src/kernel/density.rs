@@ -12,8 +12,8 @@ pub(crate) trait Density: Copy + Send + Sync {
     const NEEDS_POWER: bool;
     /// 1 / xi.
     unsafe fn inverse_weight<L: Lanes>(&self, r: L, power: L) -> L;
-    /// The negative logarithm of the density without constants.
-    unsafe fn cost<L: Lanes>(&self, r: L, power: L) -> L;
+    /// The cost less log r: the negative logarithm of the density without constants is misfit + log r.
+    unsafe fn misfit<L: Lanes>(&self, r: L, power: L) -> L;
 }
 
 /// xi = r, cost P / r + log r.
@@ -27,8 +27,8 @@ impl Density for Gauss {
         unsafe { r.inverse() }
     }
     #[inline(always)]
-    unsafe fn cost<L: Lanes>(&self, r: L, power: L) -> L {
-        unsafe { power.mul_add(r.inverse(), r.ln()) }
+    unsafe fn misfit<L: Lanes>(&self, r: L, power: L) -> L {
+        unsafe { power.mul(r.inverse()) }
     }
 }
 
@@ -49,11 +49,10 @@ impl Density for Student {
         }
     }
     #[inline(always)]
-    unsafe fn cost<L: Lanes>(&self, r: L, power: L) -> L {
+    unsafe fn misfit<L: Lanes>(&self, r: L, power: L) -> L {
         unsafe {
             let ratio = L::splat(L::Real::of(2.0 / self.nu)).mul(power).mul(r.inverse());
-            let tail = L::splat(L::Real::ONE).add(ratio).ln();
-            L::splat(L::Real::of(1.0 + self.nu / 2.0)).mul_add(tail, r.ln())
+            L::splat(L::Real::of(1.0 + self.nu / 2.0)).mul(L::splat(L::Real::ONE).add(ratio).ln())
         }
     }
 }
@@ -80,11 +79,10 @@ impl Density for Generalized {
         }
     }
     #[inline(always)]
-    unsafe fn cost<L: Lanes>(&self, r: L, power: L) -> L {
+    unsafe fn misfit<L: Lanes>(&self, r: L, power: L) -> L {
         unsafe {
             let half = L::Real::of(self.shape / 2.0);
-            let ratio = power.mul(r.inverse()).map(|x| x.to_the(half));
-            ratio.add(r.ln())
+            power.mul(r.inverse()).map(|x| x.to_the(half))
         }
     }
 }

@@ -1,7 +1,7 @@
 //! y = w^H x of one bin.
 
-use demix_signal::Complex;
 use demix_signal::simd::{Kernel, Lanes};
+use demix_signal::{Complex, Real};
 
 /// |w^H x|^2 over frames.
 pub(crate) struct Power<'a, T> {
@@ -13,19 +13,52 @@ pub(crate) struct Power<'a, T> {
     pub out: &'a mut [T],
 }
 
-impl<T: demix_signal::Real> Kernel<T> for Power<'_, T> {
+impl<T: Real> Kernel<T> for Power<'_, T> {
     type Output = ();
     #[inline(always)]
     unsafe fn run<L: Lanes<Real = T>>(self) {
         let stride = self.out.len();
-        assert_eq!(self.x.len(), 2 * self.row.len() * stride);
+        assert!(self.x.len() == 2 * self.row.len() * stride && stride.is_multiple_of(L::N));
         let out = self.out.as_mut_ptr();
-        for j in (0..stride).step_by(L::N) {
-            // SAFETY: the planes and `out` have `stride` numbers, a multiple of the register.
-            unsafe {
-                let (re, im) = dot::<L>(self.x, self.row, stride, j);
-                re.mul_add(re, im.mul(im)).store(out.add(j));
+        // SAFETY: the planes and `out` have `stride` numbers, a multiple of the register.
+        unsafe {
+            match self.row.len() {
+                2 => powers::<L, 2>(self.x, self.row, stride, out),
+                3 => powers::<L, 3>(self.x, self.row, stride, out),
+                4 => powers::<L, 4>(self.x, self.row, stride, out),
+                _ => {
+                    for j in (0..stride).step_by(L::N) {
+                        let (re, im) = dot::<L>(self.x, self.row, stride, j);
+                        re.mul_add(re, im.mul(im)).store(out.add(j));
+                    }
+                }
             }
+        }
+    }
+}
+
+/// [`Power`] of few channels, the row in registers.
+#[inline(always)]
+unsafe fn powers<L: Lanes, const M: usize>(
+    x: &[L::Real],
+    row: &[Complex<f64>],
+    stride: usize,
+    out: *mut L::Real,
+) {
+    unsafe {
+        let zero = L::splat(L::Real::ZERO);
+        let mut w = [[zero; 3]; M];
+        for channel in 0..M {
+            w[channel] = splat(row[channel]);
+        }
+        let mut j = 0;
+        while j < stride {
+            let (mut re, mut im) = (zero, zero);
+            for channel in 0..M {
+                (re, im) = add_product(w[channel], x, channel, stride, j, (re, im));
+            }
+            re.mul_add(re, im.mul(im)).store(out.add(j));
+            j += L::N;
         }
     }
 }
@@ -42,13 +75,13 @@ pub(crate) struct Estimate<'a, T> {
     pub im: &'a mut [T],
 }
 
-impl<T: demix_signal::Real> Kernel<T> for Estimate<'_, T> {
+impl<T: Real> Kernel<T> for Estimate<'_, T> {
     type Output = ();
     #[inline(always)]
     unsafe fn run<L: Lanes<Real = T>>(self) {
         let stride = self.re.len();
         assert_eq!(self.im.len(), stride);
-        assert_eq!(self.x.len(), 2 * self.row.len() * stride);
+        assert!(self.x.len() == 2 * self.row.len() * stride && stride.is_multiple_of(L::N));
         for j in (0..stride).step_by(L::N) {
             // SAFETY: as above.
             unsafe {
@@ -63,18 +96,34 @@ impl<T: demix_signal::Real> Kernel<T> for Estimate<'_, T> {
 /// One register of w^H x.
 #[inline(always)]
 unsafe fn dot<L: Lanes>(x: &[L::Real], row: &[Complex<f64>], stride: usize, j: usize) -> (L, L) {
-    use demix_signal::Real as _;
-    let x = x.as_ptr();
     unsafe {
-        let (mut re, mut im) = (L::splat(L::Real::of(0.0)), L::splat(L::Real::of(0.0)));
-        for (channel, w) in row.iter().enumerate() {
-            let x_re = L::load(x.add(2 * channel * stride + j));
-            let x_im = L::load(x.add((2 * channel + 1) * stride + j));
-            let (w_re, w_im) = (L::splat(L::Real::of(w.re)), L::splat(L::Real::of(w.im)));
-            let minus_w_im = L::splat(L::Real::of(-w.im));
-            re = w_re.mul_add(x_re, minus_w_im.mul_add(x_im, re));
-            im = w_re.mul_add(x_im, w_im.mul_add(x_re, im));
+        let mut sum = (L::splat(L::Real::ZERO), L::splat(L::Real::ZERO));
+        for (channel, &w) in row.iter().enumerate() {
+            sum = add_product(splat(w), x, channel, stride, j, sum);
         }
-        (re, im)
+        sum
+    }
+}
+
+/// The real part, the imaginary part, and minus that.
+#[inline(always)]
+unsafe fn splat<L: Lanes>(w: Complex<f64>) -> [L; 3] {
+    unsafe { [L::splat(L::Real::of(w.re)), L::splat(L::Real::of(w.im)), L::splat(L::Real::of(-w.im))] }
+}
+
+/// The sum plus w x of one channel.
+#[inline(always)]
+unsafe fn add_product<L: Lanes>(
+    [re, im, minus_im]: [L; 3],
+    x: &[L::Real],
+    channel: usize,
+    stride: usize,
+    j: usize,
+    sum: (L, L),
+) -> (L, L) {
+    unsafe {
+        let x_re = L::load(x.as_ptr().add(2 * channel * stride + j));
+        let x_im = L::load(x.as_ptr().add((2 * channel + 1) * stride + j));
+        (re.mul_add(x_re, minus_im.mul_add(x_im, sum.0)), re.mul_add(x_im, im.mul_add(x_re, sum.1)))
     }
 }

@@ -8,57 +8,29 @@ use demix_signal::simd::{Kernel, Lanes};
 use demix_signal::{Complex, Real};
 
 use super::density::Density;
-use super::{first, sum};
+use super::log_sum::LogSum;
+use super::{STRIDE_UNIT, first, sum};
 
 /// Registers of frames that are computed together, so that the sum over components does not wait for itself.
-const WIDE: usize = 4;
+pub(super) const WIDE: usize = 4;
 
-/// sum_k t_k v_kj of `WIDE` registers from frame j on.
+/// sum_k t_k v_kj of `N` registers from frame j on.
 #[inline(always)]
-unsafe fn product<L: Lanes>(t: &[L::Real], v: &[L::Real], stride: usize, j: usize) -> [L; WIDE] {
+pub(super) unsafe fn product<L: Lanes, const N: usize>(t: &[L::Real], v: &[L::Real], stride: usize, j: usize) -> [L; N] {
     unsafe {
-        let mut tv = [L::splat(L::Real::ZERO); WIDE];
+        let mut tv = [L::splat(L::Real::ZERO); N];
         for (k, &t) in t.iter().enumerate() {
             let t = L::splat(t);
             let row = v.as_ptr().add(k * stride + j);
-            for (w, tv) in tv.iter_mut().enumerate() {
-                *tv = t.mul_add(L::load(row.add(w * L::N)), *tv);
+            for w in 0..N {
+                tv[w] = t.mul_add(L::load(row.add(w * L::N)), tv[w]);
             }
         }
         let least = L::splat(smallest::<L::Real>().0);
-        for tv in &mut tv {
-            *tv = tv.max(least);
+        for w in 0..N {
+            tv[w] = tv[w].max(least);
         }
         tv
-    }
-}
-
-/// As [`product`], one register.
-#[inline(always)]
-unsafe fn product_1<L: Lanes>(t: &[L::Real], v: &[L::Real], stride: usize, j: usize) -> L {
-    unsafe {
-        let mut tv = L::splat(L::Real::ZERO);
-        for (k, &t) in t.iter().enumerate() {
-            tv = L::splat(t).mul_add(L::load(v.as_ptr().add(k * stride + j)), tv);
-        }
-        tv.max(L::splat(smallest::<L::Real>().0))
-    }
-}
-
-/// T V from frame j on, as many registers as there is room for: how many, and they.
-#[inline(always)]
-pub(super) unsafe fn registers<L: Lanes>(
-    t: &[L::Real],
-    v: &[L::Real],
-    stride: usize,
-    j: usize,
-) -> (usize, [L; WIDE]) {
-    unsafe {
-        if j + WIDE * L::N <= stride {
-            (WIDE, product(t, v, stride, j))
-        } else {
-            (1, [product_1(t, v, stride, j); WIDE])
-        }
     }
 }
 
@@ -87,56 +59,109 @@ impl<T: Real, D: Density> Kernel<T> for Slopes<'_, T, D> {
     type Output = f64;
     #[inline(always)]
     unsafe fn run<L: Lanes<Real = T>>(self) -> f64 {
-        let stride = self.power.len();
-        assert_eq!(self.v.len(), self.t.len() * stride);
-        assert!(self.positive.len() == stride && self.negative.len() == stride && self.n_frames <= stride);
-        assert!(stride.is_multiple_of(L::N));
-        let (power, positive, negative) =
-            (self.power.as_ptr(), self.positive.as_mut_ptr(), self.negative.as_mut_ptr());
-        // SAFETY: the lengths were checked above.
+        // SAFETY: the same contract. The variance being T V itself is compiled apart: one inverse serves all.
         unsafe {
-            let mut total = L::splat(T::ZERO);
-            let mut j = 0;
-            while j < stride {
-                let (n_registers, tv) = registers::<L>(self.t, self.v, stride, j);
-                for w in 0..n_registers {
-                    let at = j + w * L::N;
-                    let p = L::load(power.add(at));
-                    let (pos, neg, cost) =
-                        slopes_of::<L, D>(&self.density, self.power_of_tv, tv[w], p, self.cost);
-                    if at + L::N <= self.n_frames {
-                        pos.store(positive.add(at));
-                        neg.store(negative.add(at));
-                        total = total.add(cost);
-                    } else {
-                        let n = self.n_frames.saturating_sub(at);
-                        first(pos, n).store(positive.add(at));
-                        first(neg, n).store(negative.add(at));
-                        total = total.add(first(cost, n));
-                    }
-                }
-                j += n_registers * L::N;
-            }
-            sum(total)
+            if self.power_of_tv == 1.0 { self.compute::<L, true>() } else { self.compute::<L, false>() }
         }
     }
 }
 
-/// (pos, neg, cost) of one register.
-#[inline(always)]
-unsafe fn slopes_of<L: Lanes, D: Density>(
-    density: &D,
-    power_of_tv: f64,
-    tv: L,
-    p: L,
-    with_cost: bool,
-) -> (L, L, L) {
-    unsafe {
-        let pos = tv.inverse();
-        let r = raised(tv, power_of_tv);
-        let neg = p.mul(pos).mul(density.inverse_weight(r, p));
-        let cost = if with_cost { density.cost(r, p) } else { p };
-        (pos, neg, cost)
+impl<T: Real, D: Density> Slopes<'_, T, D> {
+    #[inline(always)]
+    unsafe fn compute<L: Lanes<Real = T>, const PLAIN: bool>(mut self) -> f64 {
+        let stride = self.power.len();
+        assert_eq!(self.v.len(), self.t.len() * stride);
+        assert!(self.positive.len() == stride && self.negative.len() == stride && self.n_frames <= stride);
+        assert!(stride.is_multiple_of(L::N));
+        // SAFETY: the lengths were checked above.
+        unsafe {
+            let mut cost = CostSum::<L>::new();
+            let mut j = 0;
+            while j + WIDE * L::N <= stride {
+                self.registers::<L, PLAIN, WIDE>(j, &mut cost);
+                j += WIDE * L::N;
+            }
+            while j + 2 * L::N <= stride {
+                self.registers::<L, PLAIN, 2>(j, &mut cost);
+                j += 2 * L::N;
+            }
+            if j < stride {
+                self.registers::<L, PLAIN, 1>(j, &mut cost);
+            }
+            if self.cost { cost.total() } else { 0.0 }
+        }
+    }
+
+    /// `N` registers from frame j on; the variance is T V itself where `PLAIN`.
+    #[inline(always)]
+    unsafe fn registers<L: Lanes<Real = T>, const PLAIN: bool, const N: usize>(
+        &mut self,
+        j: usize,
+        cost: &mut CostSum<L>,
+    ) {
+        unsafe {
+            let tv = product::<L, N>(self.t, self.v, self.power.len(), j);
+            for w in 0..N {
+                let at = j + w * L::N;
+                let p = L::load(self.power.as_ptr().add(at));
+                let pos = tv[w].inverse();
+                let r = if PLAIN { tv[w] } else { raised(tv[w], self.power_of_tv) };
+                let neg = p.mul(pos).mul(self.density.inverse_weight(r, p));
+                let (positive, negative) =
+                    (self.positive.as_mut_ptr().add(at), self.negative.as_mut_ptr().add(at));
+                if at + L::N <= self.n_frames {
+                    pos.store(positive);
+                    neg.store(negative);
+                    if self.cost {
+                        cost.add(&self.density, r, p);
+                    }
+                } else {
+                    let n = self.n_frames.saturating_sub(at);
+                    first(pos, n).store(positive);
+                    first(neg, n).store(negative);
+                    if self.cost {
+                        cost.add_first(&self.density, r, p, n);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// sum_j c(P_j, r_j), c = misfit + log r.
+struct CostSum<L> {
+    misfit: L,
+    logs: LogSum<L>,
+}
+
+impl<L: Lanes> CostSum<L> {
+    #[inline(always)]
+    unsafe fn new() -> Self {
+        unsafe { Self { misfit: L::splat(L::Real::ZERO), logs: LogSum::new() } }
+    }
+
+    #[inline(always)]
+    unsafe fn add<D: Density>(&mut self, density: &D, r: L, p: L) {
+        unsafe {
+            self.misfit = self.misfit.add(density.misfit(r, p));
+            self.logs.add(r);
+        }
+    }
+
+    /// The first `n` numbers of a register only.
+    #[inline(always)]
+    unsafe fn add_first<D: Density>(&mut self, density: &D, r: L, p: L, n: usize) {
+        unsafe {
+            self.misfit = self.misfit.add(first(density.misfit(r, p), n));
+            // log 1 for the others
+            let one = L::splat(L::Real::ONE);
+            self.logs.add(first(r, n).add(one.sub(first(one, n))));
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn total(self) -> f64 {
+        unsafe { sum(self.misfit) + self.logs.total() }
     }
 }
 
@@ -146,17 +171,11 @@ pub(super) fn smallest<T: Real>() -> (T, T) {
     if size_of::<T>() == 4 { (T::of(1e-17), T::of(1e-18)) } else { (T::of(1e-60), T::of(1e-60)) }
 }
 
-/// (T V)^(2/p).
+/// (T V)^(2/p) where it is not T V.
 #[inline(always)]
 unsafe fn raised<L: Lanes>(tv: L, power_of_tv: f64) -> L {
     unsafe {
-        let r = if power_of_tv == 1.0 {
-            tv
-        } else if power_of_tv == 2.0 {
-            tv.mul(tv)
-        } else {
-            tv.map(|x| x.to_the(L::Real::of(power_of_tv)))
-        };
+        let r = if power_of_tv == 2.0 { tv.mul(tv) } else { tv.map(|x| x.to_the(L::Real::of(power_of_tv))) };
         r.max(L::splat(smallest::<L::Real>().1))
     }
 }
@@ -179,7 +198,7 @@ pub(crate) struct InverseWeights<'a, T, D> {
 impl<T: Real, D: Density> Kernel<T> for InverseWeights<'_, T, D> {
     type Output = ();
     #[inline(always)]
-    unsafe fn run<L: Lanes<Real = T>>(self) {
+    unsafe fn run<L: Lanes<Real = T>>(mut self) {
         let stride = self.out.len();
         assert_eq!(self.v.len(), self.t.len() * stride);
         assert!(!D::NEEDS_POWER || self.power.len() == stride);
@@ -187,15 +206,29 @@ impl<T: Real, D: Density> Kernel<T> for InverseWeights<'_, T, D> {
         // SAFETY: the lengths were checked above.
         unsafe {
             let mut j = 0;
+            while j + WIDE * L::N <= stride {
+                self.registers::<L, WIDE>(j);
+                j += WIDE * L::N;
+            }
             while j < stride {
-                let (n_registers, tv) = registers::<L>(self.t, self.v, stride, j);
-                for w in 0..n_registers {
-                    let at = j + w * L::N;
-                    let p = if D::NEEDS_POWER { L::load(self.power.as_ptr().add(at)) } else { tv[w] };
-                    let r = raised(tv[w], self.power_of_tv);
-                    self.density.inverse_weight(r, p).store(self.out.as_mut_ptr().add(at));
-                }
-                j += n_registers * L::N;
+                self.registers::<L, 1>(j);
+                j += L::N;
+            }
+        }
+    }
+}
+
+impl<T: Real, D: Density> InverseWeights<'_, T, D> {
+    /// `N` registers from frame j on.
+    #[inline(always)]
+    unsafe fn registers<L: Lanes<Real = T>, const N: usize>(&mut self, j: usize) {
+        unsafe {
+            let tv = product::<L, N>(self.t, self.v, self.out.len(), j);
+            for w in 0..N {
+                let at = j + w * L::N;
+                let p = if D::NEEDS_POWER { L::load(self.power.as_ptr().add(at)) } else { tv[w] };
+                let r = if self.power_of_tv == 1.0 { tv[w] } else { raised(tv[w], self.power_of_tv) };
+                self.density.inverse_weight(r, p).store(self.out.as_mut_ptr().add(at));
             }
         }
     }
@@ -217,55 +250,78 @@ impl<T: Real> Kernel<T> for RowSums<'_, T> {
     type Output = ();
     #[inline(always)]
     unsafe fn run<L: Lanes<Real = T>>(self) {
-        let (k, stride) = (self.out.len(), self.positive.len());
-        assert!(self.v.len() == k * stride && self.negative.len() == stride && stride.is_multiple_of(L::N));
-        // SAFETY: the lengths were checked above.
-        unsafe {
-            let mut at = 0;
-            while at < k {
-                if at + 4 <= k {
-                    row_sums::<L, 4>(
-                        &self.v[at * stride..],
-                        self.positive,
-                        self.negative,
-                        &mut self.out[at..],
-                    );
-                    at += 4;
-                } else {
-                    row_sums::<L, 1>(
-                        &self.v[at * stride..],
-                        self.positive,
-                        self.negative,
-                        &mut self.out[at..],
-                    );
-                    at += 1;
-                }
+        let stride = self.positive.len();
+        for (out, v) in self.out.chunks_mut(STRIDE_UNIT).zip(self.v.chunks(STRIDE_UNIT * stride)) {
+            let (mut neg, mut pos) = ([T::ZERO; STRIDE_UNIT], [T::ZERO; STRIDE_UNIT]);
+            let k = out.len();
+            // SAFETY: the lengths are checked there.
+            unsafe { row_sums::<L>(v, self.positive, self.negative, &mut neg[..k], &mut pos[..k]) };
+            for (out, (neg, pos)) in out.iter_mut().zip(neg.iter().zip(&pos)) {
+                *out = Complex::new(neg.to_double(), pos.to_double());
             }
         }
     }
 }
 
+/// neg V^T and pos V^T, K numbers each.
 #[inline(always)]
-unsafe fn row_sums<L: Lanes, const K: usize>(
+pub(super) unsafe fn row_sums<L: Lanes>(
     v: &[L::Real],
     positive: &[L::Real],
     negative: &[L::Real],
-    out: &mut [Complex<f64>],
+    negative_sums: &mut [L::Real],
+    positive_sums: &mut [L::Real],
 ) {
+    let (k, stride) = (negative_sums.len(), positive.len());
+    assert!(positive_sums.len() == k && negative.len() == stride);
+    assert!(v.len() == k * stride && stride.is_multiple_of(L::N));
+    // SAFETY: the lengths were checked above.
+    unsafe {
+        let mut at = 0;
+        while at < k {
+            let n = match k - at {
+                4.. => 4,
+                2.. => 2,
+                _ => 1,
+            };
+            let v = &v[at * stride..];
+            let sums = match n {
+                4 => rows::<L, 4>(v, positive, negative),
+                2 => rows::<L, 2>(v, positive, negative),
+                _ => rows::<L, 1>(v, positive, negative),
+            };
+            for (i, [neg, pos]) in sums[..n].iter().enumerate() {
+                (negative_sums[at + i], positive_sums[at + i]) = (*neg, *pos);
+            }
+            at += n;
+        }
+    }
+}
+
+/// (sum neg v_k, sum pos v_k) of the first `K` <= 4 rows.
+#[inline(always)]
+unsafe fn rows<L: Lanes, const K: usize>(
+    v: &[L::Real],
+    positive: &[L::Real],
+    negative: &[L::Real],
+) -> [[L::Real; 2]; 4] {
     unsafe {
         let stride = positive.len();
-        let mut sums = [[L::splat(L::Real::ZERO); 2]; K];
-        for j in (0..stride).step_by(L::N) {
+        let zero = L::splat(L::Real::ZERO);
+        let mut sums = [[zero; 2]; 4];
+        let mut j = 0;
+        while j < stride {
             let (neg, pos) = (L::load(negative.as_ptr().add(j)), L::load(positive.as_ptr().add(j)));
-            for (k, [n, p]) in sums.iter_mut().enumerate() {
+            for k in 0..K {
                 let v = L::load(v.as_ptr().add(k * stride + j));
-                *n = neg.mul_add(v, *n);
-                *p = pos.mul_add(v, *p);
+                sums[k] = [neg.mul_add(v, sums[k][0]), pos.mul_add(v, sums[k][1])];
             }
+            j += L::N;
         }
-        for (k, [n, p]) in sums.into_iter().enumerate() {
-            out[k] = Complex::new(sum(n), sum(p));
-        }
+        let [[a, b], [c, d], [e, f], [g, h]] = sums;
+        let [a, b, c, d] = L::totals([a, b, c, d]);
+        let [e, f, g, h] = if K > 2 { L::totals([e, f, g, h]) } else { [L::Real::ZERO; 4] };
+        [[a, b], [c, d], [e, f], [g, h]]
     }
 }
 
@@ -339,7 +395,8 @@ unsafe fn column_sums<L: Lanes, const B: usize, const K: usize>(
             }
         }
         let (n_out, p_out) = (negative_sums.as_mut_ptr(), positive_sums.as_mut_ptr());
-        for j in (0..stride).step_by(L::N) {
+        let mut j = 0;
+        while j < stride {
             let mut n = [L::splat(L::Real::ZERO); K];
             let mut p = n;
             for k in 0..K {
@@ -358,6 +415,7 @@ unsafe fn column_sums<L: Lanes, const B: usize, const K: usize>(
                 n[k].store(n_out.add(k * stride + j));
                 p[k].store(p_out.add(k * stride + j));
             }
+            j += L::N;
         }
     }
 }
@@ -381,14 +439,18 @@ impl<T: Real, D: Density> Kernel<T> for Cost<'_, T, D> {
         assert!(self.n_frames <= stride && stride.is_multiple_of(L::N));
         // SAFETY: the lengths were checked above.
         unsafe {
-            let mut total = L::splat(T::ZERO);
+            let mut cost = CostSum::<L>::new();
             for j in (0..self.n_frames).step_by(L::N) {
-                let r = raised(product_1::<L>(self.t, self.v, stride, j), self.power_of_tv);
-                let cost = self.density.cost(r, L::load(self.power.as_ptr().add(j)));
-                let n = self.n_frames - j;
-                total = total.add(if n < L::N { first(cost, n) } else { cost });
+                let [tv] = product::<L, 1>(self.t, self.v, stride, j);
+                let r = if self.power_of_tv == 1.0 { tv } else { raised(tv, self.power_of_tv) };
+                let p = L::load(self.power.as_ptr().add(j));
+                if j + L::N <= self.n_frames {
+                    cost.add(&self.density, r, p);
+                } else {
+                    cost.add_first(&self.density, r, p, self.n_frames - j);
+                }
             }
-            sum(total)
+            cost.total()
         }
     }
 }

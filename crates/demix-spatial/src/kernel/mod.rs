@@ -9,6 +9,9 @@
 //! | [`estimate`] | y = w^H x, and its power |
 //! | [`low_rank`] | T V of one bin, and its slopes for the multiplicative update |
 //! | [`product`] | the same where the variance has a given part beside T V |
+//! | [`step`] | the multiplicative step itself |
+//! | [`log_sum`] | the logarithms of the cost |
+//! | [`laplace`] | cost and weights of the Laplace density |
 //! | [`covariance`] | sum_j x x^H / xi of all sources in one pass |
 
 #![allow(unsafe_code)]
@@ -16,8 +19,11 @@
 pub(crate) mod covariance;
 pub(crate) mod density;
 pub(crate) mod estimate;
+pub(crate) mod laplace;
+pub(crate) mod log_sum;
 pub(crate) mod low_rank;
 pub(crate) mod product;
+pub(crate) mod step;
 #[cfg(test)]
 mod tests;
 

@@ -7,7 +7,7 @@ use demix_signal::Real;
 use demix_signal::simd::{Kernel, Lanes};
 
 use super::density::Density;
-use super::low_rank::{registers, smallest};
+use super::low_rank::{WIDE, product, smallest};
 use super::{first, sum};
 
 /// A density whose parameters may change from slot to slot of a bin.
@@ -37,7 +37,7 @@ impl<D: Density> SlotDensity for Everywhere<D> {
     }
     #[inline(always)]
     unsafe fn cost<L: Lanes>(&self, r: L, power: L, _: usize) -> L {
-        unsafe { self.0.cost(r, power) }
+        unsafe { self.0.misfit(r, power).add(r.ln()) }
     }
     fn fits(&self, _: usize) -> bool {
         true
@@ -106,6 +106,26 @@ impl<T: Real, D: SlotDensity> Variance<'_, T, D> {
         assert!(self.share.len() == stride && self.given.len() == stride && self.density.fits(stride));
     }
 
+    /// T V of all slots, register by register: calls `each(tv, at)`.
+    #[inline(always)]
+    unsafe fn registers<L: Lanes<Real = T>>(&self, stride: usize, mut each: impl FnMut(L, usize)) {
+        unsafe {
+            let mut j = 0;
+            while j + WIDE * L::N <= stride {
+                let tv = product::<L, WIDE>(self.t, self.v, stride, j);
+                for (w, tv) in tv.into_iter().enumerate() {
+                    each(tv, j + w * L::N);
+                }
+                j += WIDE * L::N;
+            }
+            while j < stride {
+                let [tv] = product::<L, 1>(self.t, self.v, stride, j);
+                each(tv, j);
+                j += L::N;
+            }
+        }
+    }
+
     /// (a, r) from slot `at` on.
     #[inline(always)]
     unsafe fn at<L: Lanes<Real = T>>(&self, tv: L, at: usize) -> (L, L) {
@@ -144,27 +164,21 @@ impl<T: Real, D: SlotDensity> Kernel<T> for Slopes<'_, T, D> {
         // SAFETY: the lengths were checked above.
         unsafe {
             let mut total = L::splat(T::ZERO);
-            let mut j = 0;
-            while j < stride {
-                let (n_registers, tv) = registers::<L>(variance.t, variance.v, stride, j);
-                for w in 0..n_registers {
-                    let at = j + w * L::N;
-                    let p = L::load(power.add(at));
-                    let (a, r) = variance.at(tv[w], at);
-                    let pos = a.mul(r.inverse());
-                    let neg = pos.mul(p).mul(variance.density.inverse_weight(r, p, at));
-                    // whole registers come first, so that most are stored without a mask
-                    let n = self.n_frames.saturating_sub(at);
-                    let (pos, neg) = if n < L::N { (first(pos, n), first(neg, n)) } else { (pos, neg) };
-                    pos.store(positive.add(at));
-                    neg.store(negative.add(at));
-                    if self.cost {
-                        let cost = variance.density.cost(r, p, at);
-                        total = total.add(if n < L::N { first(cost, n) } else { cost });
-                    }
+            variance.registers::<L>(stride, |tv, at| {
+                let p = L::load(power.add(at));
+                let (a, r) = variance.at(tv, at);
+                let pos = a.mul(r.inverse());
+                let neg = pos.mul(p).mul(variance.density.inverse_weight(r, p, at));
+                // whole registers come first, so that most are stored without a mask
+                let n = self.n_frames.saturating_sub(at);
+                let (pos, neg) = if n < L::N { (first(pos, n), first(neg, n)) } else { (pos, neg) };
+                pos.store(positive.add(at));
+                neg.store(negative.add(at));
+                if self.cost {
+                    let cost = variance.density.cost(r, p, at);
+                    total = total.add(if n < L::N { first(cost, n) } else { cost });
                 }
-                j += n_registers * L::N;
-            }
+            });
             sum(total)
         }
     }
@@ -189,17 +203,11 @@ impl<T: Real, D: SlotDensity> Kernel<T> for InverseWeights<'_, T, D> {
         assert!(!D::NEEDS_POWER || self.power.len() == stride);
         // SAFETY: the lengths were checked above.
         unsafe {
-            let mut j = 0;
-            while j < stride {
-                let (n_registers, tv) = registers::<L>(variance.t, variance.v, stride, j);
-                for w in 0..n_registers {
-                    let at = j + w * L::N;
-                    let p = if D::NEEDS_POWER { L::load(self.power.as_ptr().add(at)) } else { tv[w] };
-                    let (_, r) = variance.at(tv[w], at);
-                    variance.density.inverse_weight(r, p, at).store(self.out.as_mut_ptr().add(at));
-                }
-                j += n_registers * L::N;
-            }
+            variance.registers::<L>(stride, |tv, at| {
+                let p = if D::NEEDS_POWER { L::load(self.power.as_ptr().add(at)) } else { tv };
+                let (_, r) = variance.at(tv, at);
+                variance.density.inverse_weight(r, p, at).store(self.out.as_mut_ptr().add(at));
+            });
         }
     }
 }
@@ -234,21 +242,15 @@ impl<T: Real, D: SlotDensity> Kernel<T> for Cost<'_, T, D> {
         // SAFETY: the lengths were checked above.
         unsafe {
             let mut totals = [L::splat(T::ZERO); 4];
-            let mut j = 0;
-            while j < stride {
-                let (n_registers, tv) = registers::<L>(variance.t, variance.v, stride, j);
-                for w in 0..n_registers {
-                    let at = j + w * L::N;
-                    let (a, r) = variance.at(tv[w], at);
-                    let cost = variance.density.cost(r, L::load(self.power.as_ptr().add(at)), at);
-                    let given = L::load(variance.given.as_ptr().add(at));
-                    let n = self.n_frames.saturating_sub(at);
-                    for (total, x) in totals.iter_mut().zip([cost, tv[w], a.mul(tv[w]), given]) {
-                        *total = total.add(if n < L::N { first(x, n) } else { x });
-                    }
+            variance.registers::<L>(stride, |tv, at| {
+                let (a, r) = variance.at(tv, at);
+                let cost = variance.density.cost(r, L::load(self.power.as_ptr().add(at)), at);
+                let given = L::load(variance.given.as_ptr().add(at));
+                let n = self.n_frames.saturating_sub(at);
+                for (total, x) in totals.iter_mut().zip([cost, tv, a.mul(tv), given]) {
+                    *total = total.add(if n < L::N { first(x, n) } else { x });
                 }
-                j += n_registers * L::N;
-            }
+            });
             let [cost, low_rank, weighted_low_rank, given] = totals;
             Sums {
                 cost: sum(cost),

@@ -1,14 +1,17 @@
 //! Every kernel against plain loops, for all instructions, sizes and lengths.
 
 use demix_signal::Complex;
-use demix_signal::simd::{Simd, Vectors};
+use demix_signal::simd::{Kernel, Lanes, Simd, Vectors};
 use rand::Rng as _;
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 
 use super::covariance::Covariance;
 use super::density::{Density, Gauss, Generalized, Student};
+use super::laplace::{LaplaceCost, LaplaceWeights};
+use super::log_sum::LogSum;
 use super::low_rank::{ColumnSums, Cost, InverseWeights, RowSums, Slopes};
+use super::step::{RowStep, Step};
 use crate::matrix::{C64, ZERO};
 
 const SIMD: [Simd; 3] = [Simd::Native, Simd::Avx2, Simd::Portable];
@@ -61,14 +64,14 @@ fn covariances_are_sums_over_frames() {
 /// (weight, cost) by the formulas as printed.
 trait Plain: Density {
     fn weight(&self, r: f64, p: f64) -> f64;
-    fn plain_cost(&self, r: f64, p: f64) -> f64;
+    fn cost(&self, r: f64, p: f64) -> f64;
 }
 
 impl Plain for Gauss {
     fn weight(&self, r: f64, _: f64) -> f64 {
         r
     }
-    fn plain_cost(&self, r: f64, p: f64) -> f64 {
+    fn cost(&self, r: f64, p: f64) -> f64 {
         p / r + r.ln()
     }
 }
@@ -77,7 +80,7 @@ impl Plain for Student {
     fn weight(&self, r: f64, p: f64) -> f64 {
         (self.nu * r + 2.0 * p) / (self.nu + 2.0)
     }
-    fn plain_cost(&self, r: f64, p: f64) -> f64 {
+    fn cost(&self, r: f64, p: f64) -> f64 {
         (1.0 + self.nu / 2.0) * (1.0 + 2.0 * p / (self.nu * r)).ln() + r.ln()
     }
 }
@@ -86,7 +89,7 @@ impl Plain for Generalized {
     fn weight(&self, r: f64, p: f64) -> f64 {
         2.0 / self.shape * r.powf(self.shape / 2.0) * p.powf(1.0 - self.shape / 2.0)
     }
-    fn plain_cost(&self, r: f64, p: f64) -> f64 {
+    fn cost(&self, r: f64, p: f64) -> f64 {
         (p / r).powf(self.shape / 2.0) + r.ln()
     }
 }
@@ -132,7 +135,7 @@ fn low_rank<T: Vectors>(density: impl Plain, tolerance: f64) {
                     close(positive[j].to_double(), 1.0 / tv(j), tolerance, "pos");
                     close(negative[j].to_double(), p / (tv(j) * xi), tolerance, "neg");
                     close(weights[j].to_double(), 1.0 / xi, tolerance, "weight");
-                    sum += density.plain_cost(r, p);
+                    sum += density.cost(r, p);
                 }
                 close(cost, sum, tolerance * n_frames as f64, "cost");
                 let again = Cost { density, power_of_tv, t: &t, v: &v, power: &power, n_frames };
@@ -215,4 +218,112 @@ fn estimates_are_products() {
             }
         }
     }
+}
+
+/// The logarithms of whole registers, summed.
+struct Logs<'a, T>(&'a [T]);
+
+impl<T: Vectors> Kernel<T> for Logs<'_, T> {
+    type Output = f64;
+    #[inline(always)]
+    unsafe fn run<L: Lanes<Real = T>>(self) -> f64 {
+        unsafe {
+            let mut sum = LogSum::<L>::new();
+            self.0.chunks_exact(L::N).for_each(|x| sum.add(L::load(x.as_ptr())));
+            sum.total()
+        }
+    }
+}
+
+#[test]
+fn a_product_of_any_size_has_the_sum_of_the_logarithms() {
+    fn check<T: Vectors>(tolerance: f64) {
+        for simd in SIMD {
+            // far more than the range of a number: 3000 times 1e-18 or 1e18
+            for scale in [1e-18, 1.0, 1e18] {
+                let x: Vec<T> = numbers::<T>(3008, 11).iter().map(|x| T::of(x.to_double() * scale)).collect();
+                let want: f64 = x.iter().map(|x| x.to_double().ln()).sum();
+                close(T::run(simd, Logs(&x)), want, tolerance, &format!("{simd} {scale}"));
+            }
+        }
+    }
+    check::<f32>(2e-6);
+    check::<f64>(1e-13);
+}
+
+/// x (num / den)^exponent, one number.
+fn plain_step(x: f64, num: f64, den: f64, exponent: f64, floor: f64) -> f64 {
+    let ratio = if den > 0.0 { num / den } else { 1.0 };
+    (x * ratio.powf(exponent)).max(floor)
+}
+
+#[test]
+fn steps_are_powers_of_quotients_above_the_floor() {
+    fn check<T: Vectors>(tolerance: f64) {
+        for simd in SIMD {
+            for exponent in [0.5, 1.0, 0.4] {
+                for n in [1, 7, 16, 37] {
+                    let start = numbers::<T>(48, 12);
+                    let (mut num, mut den) = (numbers::<T>(48, 13), numbers::<T>(48, 14));
+                    (num[0], num[2]) = (T::of(1e-9), T::of(f64::NAN));
+                    (num[3], den[3]) = (T::ZERO, T::ZERO);
+                    let (mut x, floor) = (start.clone(), T::of(0.1));
+                    T::run(simd, Step { x: &mut x, numerator: &num, denominator: &den, exponent, floor, n });
+                    for (j, got) in x.iter().enumerate() {
+                        let (x, num, den) = (start[j].to_double(), num[j].to_double(), den[j].to_double());
+                        let want = if j < n { plain_step(x, num, den, exponent, 0.1) } else { x };
+                        close(got.to_double(), want, tolerance, &format!("{simd} {exponent} {n} {j}"));
+                    }
+                }
+            }
+        }
+    }
+    check::<f32>(1e-6);
+    check::<f64>(1e-14);
+}
+
+#[test]
+fn a_step_of_a_row_is_that_of_its_sums() {
+    for simd in SIMD {
+        for k in (1..8).chain([15, 16, 17, 35]) {
+            let stride = 48;
+            let (mut t, v) = (numbers::<f64>(k, 15), numbers::<f64>(k * stride, 16));
+            let (positive, negative) = (numbers::<f64>(stride, 17), numbers::<f64>(stride, 18));
+            let before = t.clone();
+            let step = RowStep {
+                t: &mut t,
+                v: &v,
+                positive: &positive,
+                negative: &negative,
+                exponent: 0.5,
+                floor: 1e-10,
+            };
+            f64::run(simd, step);
+            for (at, (got, x)) in t.iter().zip(before).enumerate() {
+                let sum = |g: &[f64]| -> f64 { g.iter().zip(&v[at * stride..]).map(|(g, v)| g * v).sum() };
+                close(*got, plain_step(x, sum(&negative), sum(&positive), 0.5, 1e-10), 1e-14, "row");
+            }
+        }
+    }
+}
+
+#[test]
+fn laplace_costs_are_absolute_values_and_weights_their_inverses() {
+    fn check<T: Vectors>(tolerance: f64) {
+        for simd in SIMD {
+            for n in [16, 48, 160] {
+                let mut power = numbers::<T>(n, 19);
+                (power[1], power[n - 1]) = (T::ZERO, T::of(1e-6));
+                let (mut out, floor) = (vec![T::ZERO; n], T::of(0.1));
+                let cost: f64 = power.iter().map(|p| 2.0 * p.to_double().sqrt()).sum();
+                close(T::run(simd, LaplaceCost { power: &power }), cost, tolerance, "cost");
+                T::run(simd, LaplaceWeights { power: &power, floor, out: &mut out });
+                for (p, out) in power.iter().zip(&out) {
+                    close(out.to_double(), 1.0 / p.to_double().sqrt().max(0.1), tolerance, "weight");
+                }
+            }
+        }
+    }
+    check::<f32>(1e-6);
+    check::<f64>(1e-14);
 }

@@ -3,6 +3,7 @@
 //! Kitamura et al. 2016, eqs. (12), (13) of Hasumi et al. 2023; t-ILRMA: eqs. (51), (52), the NMF part alone.
 //! T <- T .* [(neg V^T) / (pos V^T)]^g, then V likewise, with the slopes of `crate::kernel::low_rank`.
 
+use demix_signal::simd::Aligned;
 use ndarray::Array3;
 use rand::Rng as _;
 use rand_chacha::ChaCha8Rng;
@@ -13,9 +14,9 @@ use super::{Absorbs, Distribution, SourceModel, Weights};
 use crate::SpatialError;
 use crate::demixing::Powers;
 use crate::kernel::density::Density;
-use crate::kernel::low_rank::{ColumnSums, Cost, InverseWeights, RowSums, Slopes};
+use crate::kernel::low_rank::{ColumnSums, Cost, InverseWeights, Slopes};
+use crate::kernel::step::{self, RowStep};
 use crate::kernel::{STRIDE_UNIT, Simd};
-use crate::matrix::ZERO;
 use crate::mixture::Scalar;
 
 /// Bins of one task; fixed, so that the sums do not depend on the number of threads.
@@ -144,70 +145,105 @@ impl<T: Scalar> LowRank<T> {
         &self.activations[source * size..][..size]
     }
 
-    /// One step of T_n, then of V_n; gives the cost before.
-    fn step<D: Density>(&mut self, density: D, source: usize, powers: &Powers<'_, T>) -> f64 {
+    /// One step of T, then of V; gives the cost before.
+    fn step<D: Density>(&mut self, density: D, powers: &Powers<'_, T>) -> f64 {
         let (k, stride, simd) = (self.n_components, self.stride, powers.simd());
-        let (exponent, power_of_tv, n_frames) = (self.exponent, 2.0 / self.domain, self.n_frames);
-        let v = &self.activations[source * k * stride..][..k * stride];
-        let t = &mut self.dictionary[source * self.n_bins * k..][..self.n_bins * k];
-        let tasks: Vec<(f64, Vec<T>, Vec<T>)> = t
-            .par_chunks_mut(TASK_BINS * k)
+        let (exponent, n_frames, n_sources) = (self.exponent, self.n_frames, self.n_sources);
+        let step = GroupStep { density, power_of_tv: 2.0 / self.domain, exponent, n_frames, powers };
+        let activations = &self.activations;
+        // the rows of T of a task, source by source
+        let mut rows: Vec<Vec<&mut [T]>> =
+            (0..self.n_bins.div_ceil(TASK_BINS)).map(|_| Vec::with_capacity(n_sources)).collect();
+        for t in self.dictionary.chunks_mut(self.n_bins * k) {
+            rows.iter_mut().zip(t.chunks_mut(TASK_BINS * k)).for_each(|(rows, t)| rows.push(t));
+        }
+        let tasks: Vec<(f64, Vec<T>, Vec<T>)> = rows
+            .into_par_iter()
             .enumerate()
-            .map(|(task, rows)| {
+            .map(|(task, mut rows)| {
+                let size = k * stride;
+                let mut scratch = Scratch::new(stride);
+                let (mut neg, mut pos) = (vec![T::ZERO; n_sources * size], vec![T::ZERO; n_sources * size]);
                 let mut cost = 0.0;
-                let mut power = vec![T::ZERO; stride];
-                let (mut pos, mut neg) = (vec![T::ZERO; GROUP * stride], vec![T::ZERO; GROUP * stride]);
-                let mut sums = vec![ZERO; k];
-                let (mut pos_sums, mut neg_sums) = (vec![T::ZERO; k * stride], vec![T::ZERO; k * stride]);
-                for (group, rows) in rows.chunks_mut(GROUP * k).enumerate() {
-                    let bins = rows.len() / k;
-                    for (b, t) in rows.chunks_exact_mut(k).enumerate() {
-                        powers.fill(task * TASK_BINS + group * GROUP + b, source, &mut power);
-                        let power = &power;
-                        let positive = &mut pos[b * stride..][..stride];
-                        let negative = &mut neg[b * stride..][..stride];
-                        let slopes = Slopes {
-                            density,
-                            power_of_tv,
-                            t,
-                            v,
-                            power,
-                            positive,
-                            negative,
-                            n_frames,
-                            cost: true,
-                        };
-                        cost += T::run(simd, slopes);
-                        T::run(simd, RowSums { v, positive, negative, out: &mut sums });
-                        for (t, sums) in t.iter_mut().zip(&sums) {
-                            *t = stepped(*t, sums.re, sums.im, exponent);
-                        }
-                        let slopes = Slopes {
-                            density,
-                            power_of_tv,
-                            t,
-                            v,
-                            power,
-                            positive,
-                            negative,
-                            n_frames,
-                            cost: false,
-                        };
-                        T::run(simd, slopes);
+                let n_bins = rows[0].len() / k;
+                for first in (0..n_bins).step_by(GROUP) {
+                    let group = first..n_bins.min(first + GROUP);
+                    // all sources while the signal of these bins is in the cache
+                    for (source, t) in rows.iter_mut().enumerate() {
+                        let of_source = source * size..(source + 1) * size;
+                        cost += step.group(
+                            &mut scratch,
+                            (source, task * TASK_BINS + first),
+                            &mut t[group.start * k..group.end * k],
+                            &activations[of_source.clone()],
+                            (&mut neg[of_source.clone()], &mut pos[of_source]),
+                        );
                     }
-                    let (positive, negative) = (&pos[..bins * stride], &neg[..bins * stride]);
-                    let (positive_sums, negative_sums) = (&mut *pos_sums, &mut *neg_sums);
-                    T::run(
-                        simd,
-                        ColumnSums { t: rows, bins, positive, negative, negative_sums, positive_sums },
-                    );
                 }
-                (cost, neg_sums, pos_sums)
+                (cost, neg, pos)
             })
             .collect();
-        let v = &mut self.activations[source * k * stride..][..k * stride];
-        step_activations(v, &tasks, stride, n_frames, exponent);
+        step_activations(&mut self.activations, &tasks, stride, n_frames, exponent, simd);
         tasks.iter().map(|task| task.0).sum()
+    }
+}
+
+/// What the steps of all groups of bins share.
+struct GroupStep<'a, 'b, T, D> {
+    density: D,
+    power_of_tv: f64,
+    exponent: f64,
+    n_frames: usize,
+    powers: &'a Powers<'b, T>,
+}
+
+/// The buffers of one task.
+struct Scratch<T> {
+    power: Aligned<T>,
+    positive: Aligned<T>,
+    negative: Aligned<T>,
+}
+
+impl<T: Scalar> Scratch<T> {
+    fn new(stride: usize) -> Self {
+        let zeros = |n: usize| Aligned::new(n, T::ZERO);
+        Self { power: zeros(stride), positive: zeros(GROUP * stride), negative: zeros(GROUP * stride) }
+    }
+}
+
+impl<T: Scalar, D: Density> GroupStep<'_, '_, T, D> {
+    /// The rows `t` of one source take their step, and (sum neg, sum pos) for V grow; gives the cost before.
+    fn group(
+        &self,
+        scratch: &mut Scratch<T>,
+        (source, first_bin): (usize, usize),
+        t: &mut [T],
+        v: &[T],
+        (negative_sums, positive_sums): (&mut [T], &mut [T]),
+    ) -> f64 {
+        let (powers, n_frames, density, power_of_tv) =
+            (self.powers, self.n_frames, self.density, self.power_of_tv);
+        let (simd, stride) = (powers.simd(), powers.stride());
+        let k = v.len() / stride;
+        let bins = t.len() / k;
+        let mut cost = 0.0;
+        for (b, t) in t.chunks_exact_mut(k).enumerate() {
+            powers.fill(first_bin + b, source, &mut scratch.power);
+            let power = &scratch.power[..];
+            let positive = &mut scratch.positive[b * stride..][..stride];
+            let negative = &mut scratch.negative[b * stride..][..stride];
+            let (exponent, floor) = (self.exponent, factor_floor());
+            let slopes =
+                Slopes { density, power_of_tv, t, v, power, positive, negative, n_frames, cost: true };
+            cost += T::run(simd, slopes);
+            T::run(simd, RowStep { t, v, positive, negative, exponent, floor });
+            let slopes =
+                Slopes { density, power_of_tv, t, v, power, positive, negative, n_frames, cost: false };
+            T::run(simd, slopes);
+        }
+        let (positive, negative) = (&scratch.positive[..bins * stride], &scratch.negative[..bins * stride]);
+        T::run(simd, ColumnSums { t, bins, positive, negative, negative_sums, positive_sums });
+        cost
     }
 }
 
@@ -232,29 +268,25 @@ pub(crate) fn step_activations<T: Scalar>(
     stride: usize,
     n_frames: usize,
     exponent: f64,
+    simd: Simd,
 ) {
-    v.par_chunks_exact_mut(stride).enumerate().for_each(|(k, v)| {
-        let mut neg = vec![T::ZERO; stride];
-        let mut pos = vec![T::ZERO; stride];
+    v.par_chunks_exact_mut(stride).enumerate().for_each(|(k, x)| {
+        let mut numerator = vec![T::ZERO; stride];
+        let mut denominator = vec![T::ZERO; stride];
         for (_, negative, positive) in tasks {
-            for j in 0..n_frames {
-                neg[j] += negative[k * stride + j];
-                pos[j] += positive[k * stride + j];
-            }
+            let row = k * stride..(k + 1) * stride;
+            numerator.iter_mut().zip(&negative[row.clone()]).for_each(|(sum, x)| *sum += *x);
+            denominator.iter_mut().zip(&positive[row]).for_each(|(sum, x)| *sum += *x);
         }
-        for j in 0..n_frames {
-            v[j] = stepped(v[j], neg[j].to_double(), pos[j].to_double(), exponent);
-        }
+        let (numerator, denominator, floor) = (&numerator, &denominator, factor_floor());
+        T::run(simd, step::Step { x, numerator, denominator, exponent, floor, n: n_frames });
     });
 }
 
 impl<T: Scalar> SourceModel<T> for LowRank<T> {
     fn update(&mut self, powers: &Powers<'_, T>) -> f64 {
         self.simd = powers.simd();
-        let distribution = self.distribution;
-        (0..self.n_sources)
-            .map(|source| with_density!(distribution, density, self.step(density, source, powers)))
-            .sum()
+        with_density!(self.distribution, density, self.step(density, powers))
     }
 
     fn cost(&mut self, powers: &Powers<'_, T>) -> f64 {

@@ -18,17 +18,17 @@ use rand::Rng as _;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
-use super::low_rank::{SMALLEST, TASK_BINS, factor_floor, step_activations, stepped};
+use super::low_rank::{SMALLEST, TASK_BINS, factor_floor, step_activations};
 use super::{Absorbs, SourceModel, Weights};
 use crate::SpatialError;
 use crate::demixing::Powers;
 use crate::kernel::density::Gauss;
-use crate::kernel::low_rank::{ColumnSums, RowSums};
+use crate::kernel::low_rank::ColumnSums;
 use crate::kernel::product::{
     Cost, Everywhere, InverseWeights, Slopes, SlotDensity, StudentOfSlot, Sums, Variance,
 };
+use crate::kernel::step::RowStep;
 use crate::kernel::{STRIDE_UNIT, Simd};
-use crate::matrix::ZERO;
 use crate::mixture::Scalar;
 
 /// What knows a source's power spectrogram from the sound of its estimate: a trained network.
@@ -337,7 +337,6 @@ impl<T: Scalar> ProductOfPriors<T> {
                 let mut cost = 0.0;
                 let mut power = vec![T::ZERO; stride];
                 let (mut positive, mut negative) = (vec![T::ZERO; stride], vec![T::ZERO; stride]);
-                let mut sums = vec![ZERO; k];
                 let (mut positive_sums, mut negative_sums) =
                     (vec![T::ZERO; k * stride], vec![T::ZERO; k * stride]);
                 for (b, t) in rows.chunks_exact_mut(k).enumerate() {
@@ -353,11 +352,10 @@ impl<T: Scalar> ProductOfPriors<T> {
                             Slopes { variance, power, positive, negative, n_frames, cost: true },
                         );
                     });
-                    let v = &here.activations;
-                    T::run(simd, RowSums { v, positive, negative, out: &mut sums });
-                    for (t, sums) in t.iter_mut().zip(&sums).take(free) {
-                        *t = stepped(*t, sums.re, sums.im, 0.5);
-                    }
+                    // learned columns stay
+                    let v = &here.activations[..free * stride];
+                    let (exponent, floor) = (0.5, factor_floor());
+                    T::run(simd, RowStep { t: &mut t[..free], v, positive, negative, exponent, floor });
                     with_slots!(here, bin, stride, density, {
                         let variance = Variance { t: &*t, ..here.variance(density, bin, stride) };
                         let (positive, negative) = (&mut *positive, &mut *negative);
@@ -371,7 +369,7 @@ impl<T: Scalar> ProductOfPriors<T> {
             .collect();
         let state = &mut self.sources[source];
         state.dictionary = dictionary;
-        step_activations(&mut state.activations, &tasks, stride, n_frames, 0.5);
+        step_activations(&mut state.activations, &tasks, stride, n_frames, 0.5, simd);
         tasks.iter().map(|task| task.0).sum()
     }
 }

@@ -194,7 +194,7 @@ impl<T: Scalar> SharedLowRank<T> {
         );
         let tasks: Vec<(f64, Vec<T>, Vec<T>)> =
             tasks.into_iter().map(|(cost, (neg, pos, _))| (cost, neg, pos)).collect();
-        step_activations(&mut self.factors.activations, &tasks, stride, n_frames, exponent);
+        step_activations(&mut self.factors.activations, &tasks, stride, n_frames, exponent, simd);
         cost
     }
 }

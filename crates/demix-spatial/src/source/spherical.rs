@@ -14,6 +14,8 @@ use rayon::prelude::*;
 
 use super::{Absorbs, SourceModel, Weights};
 use crate::demixing::Powers;
+use crate::kernel::Simd;
+use crate::kernel::laplace::{LaplaceCost, LaplaceWeights};
 use crate::mixture::Scalar;
 
 /// Norms and powers below this share of the level count as this much.
@@ -130,8 +132,16 @@ impl<T: Scalar> SourceModel<T> for Spherical<T> {
 
 /// The source model of FDICA: every bin on its own, Laplace density. The order of the sources may differ from bin to bin
 /// afterwards (see [`crate::permutation`]).
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Laplace;
+#[derive(Clone, Copy, Debug)]
+pub struct Laplace {
+    simd: Simd,
+}
+
+impl Default for Laplace {
+    fn default() -> Self {
+        Self { simd: Simd::Native }
+    }
+}
 
 impl<T: Scalar> SourceModel<T> for Laplace {
     fn update(&mut self, powers: &Powers<'_, T>) -> f64 {
@@ -139,6 +149,7 @@ impl<T: Scalar> SourceModel<T> for Laplace {
     }
 
     fn cost(&mut self, powers: &Powers<'_, T>) -> f64 {
+        self.simd = powers.simd();
         let bins: Vec<f64> = (0..powers.n_bins())
             .into_par_iter()
             .map_init(
@@ -147,10 +158,7 @@ impl<T: Scalar> SourceModel<T> for Laplace {
                     let mut sum = 0.0;
                     for source in 0..powers.n_sources() {
                         powers.fill(bin, source, power);
-                        sum += power[..powers.n_frames()]
-                            .iter()
-                            .map(|p| 2.0 * p.to_double().sqrt())
-                            .sum::<f64>();
+                        sum += T::run(powers.simd(), LaplaceCost { power });
                     }
                     sum
                 },
@@ -164,11 +172,7 @@ impl<T: Scalar> SourceModel<T> for Laplace {
     }
 
     fn inverse_weights(&self, _: usize, _: usize, power: &[T], out: &mut [T]) {
-        let floor = T::of(FLOOR);
-        for (out, &power) in out.iter_mut().zip(power) {
-            let norm = power.sqrt();
-            *out = T::ONE / if norm > floor { norm } else { floor };
-        }
+        T::run(self.simd, LaplaceWeights { power, floor: T::of(FLOOR), out });
     }
 
     fn absorbs(&self) -> Absorbs {
