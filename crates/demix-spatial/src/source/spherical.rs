@@ -51,35 +51,38 @@ impl<T: Scalar> Spherical<T> {
         Self { contrast, energy: Vec::new(), inverse: Vec::new(), stride: 0 }
     }
 
-    /// norm^2 over bins of one source.
-    fn gather(&mut self, powers: &Powers<'_, T>, source: usize) {
+    /// norm^2 over bins of some sources, all of them while the signal of a bin is in the cache.
+    fn gather(&mut self, powers: &Powers<'_, T>, sources: &[usize]) {
         let (n_bins, stride) = (powers.n_bins(), powers.stride());
         let tasks: Vec<Vec<f64>> = (0..n_bins.div_ceil(TASK_BINS))
             .into_par_iter()
             .map(|task| {
                 let mut power = vec![T::ZERO; stride];
-                let mut sum = vec![0.0; stride];
+                let mut sums = vec![0.0; sources.len() * stride];
                 for bin in task * TASK_BINS..n_bins.min((task + 1) * TASK_BINS) {
-                    powers.fill(bin, source, &mut power);
-                    sum.iter_mut().zip(&power).for_each(|(sum, p)| *sum += p.to_double());
+                    for (sum, &source) in sums.chunks_exact_mut(stride).zip(sources) {
+                        powers.fill(bin, source, &mut power);
+                        sum.iter_mut().zip(&power).for_each(|(sum, p)| *sum += p.to_double());
+                    }
                 }
-                sum
+                sums
             })
             .collect();
-        let energy = &mut self.energy[source * stride..][..stride];
-        energy.fill(0.0);
-        for task in &tasks {
-            energy.iter_mut().zip(task).for_each(|(sum, p)| *sum += p);
-        }
-        let n_bins = n_bins as f64;
-        let contrast = self.contrast;
-        for (inverse, &energy) in self.inverse[source * stride..][..stride].iter_mut().zip(&*energy) {
-            let xi = match contrast {
-                Contrast::Laplace => energy.sqrt(),
-                Contrast::Gauss => energy / n_bins,
-                Contrast::Student(nu) => (nu + 2.0 * energy) / (nu + 2.0 * n_bins),
-            };
-            *inverse = T::of(1.0 / xi.max(FLOOR));
+        let (n_bins, contrast) = (n_bins as f64, self.contrast);
+        for (at, &source) in sources.iter().enumerate() {
+            let energy = &mut self.energy[source * stride..][..stride];
+            energy.fill(0.0);
+            for task in &tasks {
+                energy.iter_mut().zip(&task[at * stride..]).for_each(|(sum, p)| *sum += p);
+            }
+            for (inverse, &energy) in self.inverse[source * stride..][..stride].iter_mut().zip(&*energy) {
+                let xi = match contrast {
+                    Contrast::Laplace => energy.sqrt(),
+                    Contrast::Gauss => energy / n_bins,
+                    Contrast::Student(nu) => (nu + 2.0 * energy) / (nu + 2.0 * n_bins),
+                };
+                *inverse = T::of(1.0 / xi.max(FLOOR));
+            }
         }
     }
 
@@ -107,7 +110,8 @@ impl<T: Scalar> SourceModel<T> for Spherical<T> {
         let size = powers.n_sources() * self.stride;
         self.energy.resize(size, 0.0);
         self.inverse.resize(size, T::ZERO);
-        (0..powers.n_sources()).for_each(|source| self.gather(powers, source));
+        let all: Vec<usize> = (0..powers.n_sources()).collect();
+        self.gather(powers, &all);
         self.cost_of(powers.n_bins(), powers.n_frames())
     }
 
@@ -116,7 +120,7 @@ impl<T: Scalar> SourceModel<T> for Spherical<T> {
     }
 
     fn look(&mut self, powers: &Powers<'_, T>, sources: &[usize]) {
-        sources.iter().for_each(|&source| self.gather(powers, source));
+        self.gather(powers, sources);
     }
 
     fn inverse_weights(&self, _: usize, source: usize, _: &[T], out: &mut [T]) {
