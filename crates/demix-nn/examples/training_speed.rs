@@ -1,6 +1,6 @@
 //! Milliseconds of a training step, and where they go: `cargo run --release --example training_speed`.
 //!
-//! Arguments: the device (`cpu`, `cuda`) and the steps to measure, by default `cpu 10`.
+//! Arguments: the device (`cpu`, `cuda`), the steps to measure and the widths, by default `cpu 10 512 2048`.
 
 use demix_nn::{DeviceName, Excerpt, Header, Loss, NetworkSettings, TrainSettings, Trainer, VERSION};
 use demix_signal::StftSettings;
@@ -11,6 +11,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let device = DeviceName::parse(&arguments.next().unwrap_or_else(|| "cpu".into()))?;
     let steps: usize = arguments.next().map_or(Ok(10), |steps| steps.parse())?;
+    let mut widths = arguments.map(|width| width.parse()).collect::<Result<Vec<usize>, _>>()?;
+    if widths.is_empty() {
+        widths = vec![512, 2048];
+    }
     let mixture = Array2::from_shape_fn((2049, 128), |(bin, frame)| {
         ((bin * 37 + frame * 101) as f32 * 0.01).sin().abs() / (1.0 + bin as f32 * 0.01)
     });
@@ -18,12 +22,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let examples = |_| Ok(excerpt.clone());
     println!("ms per step of 128 frames, 2049 bins, {device}, {} threads", rayon::current_num_threads());
     println!("width loss             all  examples forward loss backward optimizer");
-    for (width, loss) in [
-        (512, Loss::SquareRoot),
-        (512, Loss::EmpiricalBayes),
-        (2048, Loss::SquareRoot),
-        (2048, Loss::EmpiricalBayes),
-    ] {
+    let cases =
+        widths.iter().flat_map(|&width| [Loss::SquareRoot, Loss::EmpiricalBayes].map(|loss| (width, loss)));
+    for (width, loss) in cases {
         let header = Header {
             version: VERSION,
             network: NetworkSettings { width, ..NetworkSettings::default() },

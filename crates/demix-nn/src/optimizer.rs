@@ -1,7 +1,7 @@
 //! Steps along the gradient of all weights, shortened to a largest norm.
 //!
 //! With g the gradient, adadelta (Zeiler 2012, algorithm 1) keeps E\[g^2\] and E\[d^2\] and steps by
-//! d = -sqrt(E\[d^2\] + epsilon) / sqrt(E\[g^2\] + epsilon) g. Adam (Kingma and Ba 2015, algorithm 1) keeps the means m
+//! d = -sqrt((E\[d^2\] + epsilon) / (E\[g^2\] + epsilon)) g. Adam (Kingma and Ba 2015, algorithm 1) keeps the means m
 //! of g and v of g^2 and steps by -m / (sqrt(v) + 1e-8), both without the bias of their start at zero.
 //!
 //! Each formula stands here twice: as one loop over memory that is read once, for the processor, and in tensors, for
@@ -86,7 +86,7 @@ impl Optimizer {
                 for (((w, &g), squares), steps) in each {
                     let g = shrink * g;
                     *squares = rho * *squares + (1.0 - rho) * (g * g);
-                    let d = (*steps + epsilon).sqrt() / (*squares + epsilon).sqrt() * g;
+                    let d = ((*steps + epsilon) / (*squares + epsilon)).sqrt() * g;
                     *steps = rho * *steps + (1.0 - rho) * (d * d);
                     *w -= rate * d;
                 }
@@ -115,7 +115,7 @@ impl Optimizer {
             weights - first.clone() * of_m * self.rate / divisor
         } else {
             **first = mean(first, g.clone() * g.clone(), self.rho);
-            let d = (second.clone() + self.epsilon).sqrt() / (first.clone() + self.epsilon).sqrt() * g;
+            let d = ((second.clone() + self.epsilon) / (first.clone() + self.epsilon)).sqrt() * g;
             **second = mean(second, d.clone() * d.clone(), self.rho);
             weights - d * self.rate
         }

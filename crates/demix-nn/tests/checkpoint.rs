@@ -12,21 +12,21 @@ use serde_json::{Value, json};
 fn state() -> &'static [u8] {
     static STATE: OnceLock<Vec<u8>> = OnceLock::new();
     STATE.get_or_init(|| {
-        let mut trainer = Trainer::new(header(Loss::EmpiricalBayes), settings()).unwrap();
-        trainer.epoch(&examples, 0, 2, &mut ()).unwrap();
+        let mut trainer = Trainer::new(header(Loss::EmpiricalBayes), settings()).expect("a good header");
+        trainer.epoch(&examples, 0, 2, &mut ()).expect("excerpts that sound");
         trainer.state()
     })
 }
 
 fn network() -> &'static [u8] {
     static NETWORK: OnceLock<Vec<u8>> = OnceLock::new();
-    NETWORK.get_or_init(|| Trainer::resume(state()).unwrap().network().to_bytes())
+    NETWORK.get_or_init(|| Trainer::resume(state()).expect("a good state").network().to_bytes())
 }
 
 /// The bytes with another JSON header of safetensors; the tensors as they are.
 fn with_header(bytes: &[u8], change: impl FnOnce(&mut Value)) -> Vec<u8> {
-    let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
-    let mut header: Value = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
+    let length = u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes")) as usize;
+    let mut header: Value = serde_json::from_slice(&bytes[8..8 + length]).expect("JSON");
     change(&mut header);
     let header = header.to_string();
     [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &bytes[8 + length..]].concat()
@@ -35,8 +35,8 @@ fn with_header(bytes: &[u8], change: impl FnOnce(&mut Value)) -> Vec<u8> {
 /// The bytes with other metadata of ours.
 fn with_metadata(bytes: &[u8], change: impl FnOnce(&mut Value)) -> Vec<u8> {
     with_header(bytes, |header| {
-        let text = header["__metadata__"]["demix"].as_str().unwrap().to_string();
-        let mut metadata: Value = serde_json::from_str(&text).unwrap();
+        let text = header["__metadata__"]["demix"].as_str().expect("a text").to_string();
+        let mut metadata: Value = serde_json::from_str(&text).expect("JSON");
         change(&mut metadata);
         header["__metadata__"]["demix"] = metadata.to_string().into();
     })

@@ -9,8 +9,8 @@ use ndarray::{Array2, concatenate};
 fn trained(loss: Loss, input: InputName, output: OutputName) -> Network {
     let mut header = header(loss);
     (header.network.input, header.network.output) = (input, output);
-    let mut trainer = Trainer::new(header, settings()).unwrap();
-    trainer.epoch(&examples, 0, 20, &mut ()).unwrap();
+    let mut trainer = Trainer::new(header, settings()).expect("a good header");
+    trainer.epoch(&examples, 0, 20, &mut ()).expect("excerpts that sound");
     trainer.network()
 }
 
@@ -21,7 +21,8 @@ fn nu_of(loss: Loss) -> Option<f64> {
 /// 192 frames: three blocks.
 fn long() -> Array2<f32> {
     let parts: Vec<Array2<f32>> = (50..62).map(|index| excerpt(index).mixture).collect();
-    concatenate(ndarray::Axis(1), &parts.iter().map(|part| part.view()).collect::<Vec<_>>()).unwrap()
+    concatenate(ndarray::Axis(1), &parts.iter().map(|part| part.view()).collect::<Vec<_>>())
+        .expect("one height")
 }
 
 #[test]
