@@ -41,7 +41,8 @@ pub fn learning_curves(title: &str, panels: &[LearningPanel<'_>]) -> Picture {
         .collect();
     let left = left_of(&axes);
     let width = WIDTH - left - RIGHT;
-    let names: Vec<&str> = shown.iter().flat_map(|panel| panel.curves.iter().map(|(name, _)| *name)).collect();
+    let names: Vec<&str> =
+        shown.iter().flat_map(|panel| panel.curves.iter().map(|(name, _)| *name)).collect();
     let legend = Legend::new(names.iter().enumerate().map(|(i, name)| (*name, category(i))), left);
     let top = title_height(title) + legend.height;
     let n = shown.len();

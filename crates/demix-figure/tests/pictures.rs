@@ -2,9 +2,10 @@
 //! texts lie inside.
 
 use demix_figure::{
-    BarPlot, BarSeries, BoxPlot, BoxSeries, FactorPlot, Factors, FrequencyAxis, Label, Picture, Quantity,
-    ScenePlot, SpectrogramPlot, StftGrid, activations, bars, boxes, cost_curve, cost_curves, dictionary,
-    LearningPanel, factors, learning_curves, mask, scene, score_curves, spectrogram, spectrogram_grid, waveforms,
+    BarPlot, BarSeries, BoxPlot, BoxSeries, FactorPlot, Factors, FrequencyAxis, Label, LearningPanel,
+    Picture, Quantity, ScenePlot, SpectrogramPlot, StftGrid, activations, bars, boxes, cost_curve,
+    cost_curves, dictionary, factors, learning_curves, mask, scene, score_curves, spectrogram,
+    spectrogram_grid, waveforms,
 };
 use demix_signal::Waveform;
 use ndarray::{Array2, ShapeBuilder};

@@ -15,7 +15,7 @@ use crate::examples::{Batch, Supply};
 use crate::features::Features;
 use crate::layers::{self, Parameter};
 use crate::random::{Use, generator, uniform};
-use crate::{Examples, Excerpt, Header, Network, NnError, TrainSettings};
+use crate::{Examples, Excerpt, Header, Loss, Network, NnError, TrainSettings};
 
 /// A network that learns.
 ///
@@ -119,6 +119,36 @@ impl Trainer {
             return Err(NnError::Silent(excerpts.len() as u64));
         }
         Ok(parts.iter().map(|&(loss, rows)| loss * rows as f64).sum::<f64>() / n_rows as f64)
+    }
+
+    /// Learns by another loss from the next step on; nothing happens where it is the same.
+    ///
+    /// Layers that the new loss has, too, keep what they have learnt, also where they get or lose the input nu_NMF;
+    /// others start anew, and so do the optimiser's memories, which are of the old loss's gradients, and
+    /// [`times`](Self::times).
+    ///
+    /// # Errors
+    /// A loss with numbers that cannot be.
+    pub fn set_loss(&mut self, loss: Loss) -> Result<(), NnError> {
+        if loss == self.header.loss {
+            return Ok(());
+        }
+        let header = Header { loss, ..self.header.clone() };
+        header.check()?;
+        let learnt = self.named(self.engine.parameters());
+        let mut parameters = layers::start(&header, self.settings.seed);
+        for parameter in &mut parameters {
+            let same = |old: &&Parameter| old.name == parameter.name && old.shape[1] == parameter.shape[1];
+            if let Some(old) = learnt.iter().find(same) {
+                // row after row: nu_NMF, the last input, is the last row
+                parameter.values.iter_mut().zip(&old.values).for_each(|(new, old)| *new = *old);
+            }
+        }
+        let (settings, step) = (self.settings.clone(), self.step);
+        let mut training = Training { header, settings, step, parameters, memories: Vec::new() };
+        engine::fresh_memories(&mut training);
+        *self = Self::go_on(training)?;
+        Ok(())
     }
 
     /// The network as it is now.

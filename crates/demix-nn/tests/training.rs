@@ -163,3 +163,32 @@ fn settings_and_headers_that_cannot_be_are_refused() {
         assert!(refuse(&|_, settings| settings.device = DeviceName::Cuda).contains("built without it"));
     }
 }
+
+#[test]
+fn another_loss_keeps_what_is_learnt() {
+    let conditioned = Loss::ConditionedProduct { lowest: 1.0, highest: 1e6 };
+    for loss in LOSSES {
+        let mut trainer = Trainer::new(header(Loss::SquareRoot), settings()).unwrap();
+        trainer.epoch(&examples, 0, 20, &mut ()).unwrap();
+        let sigma = |trainer: &Trainer| {
+            let nu_nmf = (trainer.header().loss == conditioned).then_some(10.0);
+            trainer.network().estimate(excerpt(7).mixture.view(), nu_nmf).unwrap().sigma
+        };
+        let before = sigma(&trainer);
+        trainer.set_loss(loss).unwrap();
+        assert_eq!((trainer.header().loss, trainer.steps()), (loss, 20));
+        // a new input changes what comes out, until it is taken away again
+        assert_eq!(sigma(&trainer) == before, loss != conditioned);
+        trainer.set_loss(Loss::SquareRoot).unwrap();
+        assert!(sigma(&trainer) == before);
+
+        trainer.set_loss(loss).unwrap();
+        let mut resumed = Trainer::resume(&trainer.state()).unwrap();
+        trainer.epoch(&examples, 100, 3, &mut ()).unwrap();
+        resumed.epoch(&examples, 100, 3, &mut ()).unwrap();
+        assert!(trainer.state() == resumed.state());
+    }
+    let mut trainer = Trainer::new(header(Loss::SquareRoot), settings()).unwrap();
+    assert!(trainer.set_loss(Loss::Student { nu: 0.0 }).is_err());
+    assert_eq!(trainer.header().loss, Loss::SquareRoot);
+}

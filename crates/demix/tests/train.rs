@@ -230,7 +230,9 @@ fn a_training_goes_on_bit_for_bit() {
         let whole = trained(&TrainRequest { overwrite: true, ..request(data.path(), &path("whole"), more) });
         let bytes = std::fs::read(path("whole")).unwrap();
         let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
-        one.install(|| trained(&TrainRequest { overwrite: true, ..request(data.path(), &path("one"), more) }));
+        one.install(|| {
+            trained(&TrainRequest { overwrite: true, ..request(data.path(), &path("one"), more) })
+        });
         assert!(std::fs::read(path("one")).unwrap() == bytes, "the number of threads made a difference");
 
         // stopped in the middle of epochs, at a validation, and after all
@@ -250,7 +252,8 @@ fn a_training_goes_on_bit_for_bit() {
         }
         let (done, _) = trained(&ask);
         assert!(std::fs::read(&broken).unwrap() == bytes, "resuming made a difference");
-        let losses = |done: &Trained| done.record.epochs.iter().map(|row| row.training_loss).collect::<Vec<_>>();
+        let losses =
+            |done: &Trained| done.record.epochs.iter().map(|row| row.training_loss).collect::<Vec<_>>();
         assert_eq!(losses(&done), losses(&whole.0));
         // once more, with nothing left to do
         trained(&ask);
@@ -297,7 +300,10 @@ fn without_validation_the_last_network_is_kept_and_it_is_told() {
         })
         .collect();
     let some = |text: &str| all.iter().flatten().any(|said| said.contains(text));
-    assert!(some("none of the 1 validation songs has bass") && some("only 1 training songs have bass"), "{all:?}");
+    assert!(
+        some("none of the 1 validation songs has bass") && some("only 1 training songs have bass"),
+        "{all:?}"
+    );
     assert!(some("none of the 3 training songs has bass"), "{all:?}");
 }
 
@@ -317,7 +323,10 @@ fn what_cannot_be_is_refused_before_the_work() {
         })
         .unwrap_err();
         let text = error.to_string();
-        assert!(!stepped && text.lines().count() == 1 && words.iter().all(|word| text.contains(word)), "{text}");
+        assert!(
+            !stepped && text.lines().count() == 1 && words.iter().all(|word| text.contains(word)),
+            "{text}"
+        );
         assert_eq!(error.is_wrong_use(), wrong_use, "{text}");
     };
     let with = |settings: &[(&str, &str)]| request(data.path(), &output, settings);
@@ -335,7 +344,8 @@ fn what_cannot_be_is_refused_before_the_work() {
     std::fs::write(data.path().join("train/song 1/drums.wav"), "no sound").unwrap();
     refuse(plain(), false, &["drums.wav", "is not audio"]);
     put(&data.path().join("train/song 1/drums.wav"), drums(1000, 1));
-    let left: Vec<_> = std::fs::read_dir(out.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let left: Vec<_> =
+        std::fs::read_dir(out.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["there"]);
 
     // a state of another training

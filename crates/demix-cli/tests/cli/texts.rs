@@ -5,8 +5,18 @@ use crate::lab::{Lab, bass, drums, mix};
 #[test]
 fn help() {
     let lab = Lab::new();
-    let commands =
-        ["", "separate", "simulate", "methods", "dictionary", "train", "remix", "info", "evaluate", "completions"];
+    let commands = [
+        "",
+        "separate",
+        "simulate",
+        "methods",
+        "dictionary",
+        "train",
+        "remix",
+        "info",
+        "evaluate",
+        "completions",
+    ];
     for command in commands {
         let name = if command.is_empty() { "demix" } else { command };
         insta::assert_snapshot!(format!("help-{name}"), lab.done(&format!("{command} --help")).out);

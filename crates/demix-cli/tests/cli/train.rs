@@ -28,11 +28,17 @@ fn a_network_is_trained_described_and_trained_on() {
     let run = lab.done(&format!("{train} --set epochs=4"));
     assert!(run.out.contains("bass for idlma, epoch ") && run.out.contains("--resume"), "{}", run.out);
     assert!(run.err.contains("only 3 training songs"), "{}", run.err);
-    let files =
-        ["bass.safetensors", "bass.safetensors.curves.csv", "bass.safetensors.curves.png", "bass.safetensors.state"];
+    let files = [
+        "bass.safetensors",
+        "bass.safetensors.curves.csv",
+        "bass.safetensors.curves.png",
+        "bass.safetensors.state",
+    ];
     assert_eq!(lab.names("net"), files);
     let facts = lab.done("info net/bass.safetensors").out;
-    for fact in ["kind: network", "source: bass", "sample_rate: 8000", "fft: 256", "window: hamming", "epochs: 4"] {
+    for fact in
+        ["kind: network", "source: bass", "sample_rate: 8000", "fft: 256", "window: hamming", "epochs: 4"]
+    {
         assert!(facts.contains(fact), "{fact} in {facts}");
     }
     let run = lab.done(&format!("{train} --set epochs=6 --resume --json"));
@@ -65,7 +71,11 @@ fn what_is_wrong_is_told_in_one_line() {
     ] {
         let run = lab.line(&format!("train {line}"));
         assert_eq!(run.code, code, "{line}: {}", run.err);
-        assert!(run.err.lines().count() == 1 && words.iter().all(|word| run.err.contains(word)), "{}", run.err);
+        assert!(
+            run.err.lines().count() == 1 && words.iter().all(|word| run.err.contains(word)),
+            "{}",
+            run.err
+        );
         assert!(lab.everything() == before, "{line} left something");
     }
 }

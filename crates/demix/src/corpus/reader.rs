@@ -73,8 +73,8 @@ impl Reader {
     /// A file that cannot be read, or has no sample at this rate.
     pub fn track(&self, path: &Path) -> Result<Track, CorpusError> {
         let info = audio::info(path)?;
-        let n_samples = (u128::from(info.n_samples) * u128::from(self.rate)
-            / u128::from(info.sample_rate.max(1))) as u64;
+        let n_samples =
+            (u128::from(info.n_samples) * u128::from(self.rate) / u128::from(info.sample_rate.max(1))) as u64;
         if n_samples == 0 {
             return Err(CorpusError::TooShort {
                 path: path.to_path_buf(),

@@ -74,6 +74,9 @@ mod tests {
         let error = corpus.split(6, 0).unwrap_err();
         assert!(error.is_wrong_use());
         let text = error.to_string();
-        assert!(text.contains("4 songs") && text.contains("7 are needed") && text.contains("validation=3"), "{text}");
+        assert!(
+            text.contains("4 songs") && text.contains("7 are needed") && text.contains("validation=3"),
+            "{text}"
+        );
     }
 }

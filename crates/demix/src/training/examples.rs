@@ -111,15 +111,7 @@ impl AugmentedExamples {
         let others = kinds.into_iter().map(|(_, tracks)| tracks).collect();
         let (window, hop) = lengths(&stft);
         let first_frame = (window / 2).div_ceil(hop);
-        Ok(Self {
-            reader,
-            stft,
-            settings: settings.clone(),
-            seed,
-            targets,
-            others,
-            first_frame,
-        })
+        Ok(Self { reader, stft, settings: settings.clone(), seed, targets, others, first_frame })
     }
 
     /// All stems that examples are made of.

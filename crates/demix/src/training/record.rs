@@ -30,7 +30,8 @@ pub struct Record {
 impl Record {
     /// The table, with a header line.
     pub fn to_csv(&self) -> String {
-        let mut text = String::from("epoch,loss,training_loss,validation_loss,si_sdr_improvement_db,seconds\n");
+        let mut text =
+            String::from("epoch,loss,training_loss,validation_loss,si_sdr_improvement_db,seconds\n");
         let number = |x: Option<f64>| x.map_or_else(String::new, |x| format!("{x}"));
         for row in &self.epochs {
             text += &format!(

@@ -165,7 +165,8 @@ impl Validation {
             *x *= if power > 0.0 { power / whole.max(power) } else { 0.0 };
         });
         let data = spectrum.insert_axis(Axis(1));
-        let found = demix_signal::Spectrogram { data, sample_rate: self.rate, stft: self.stft.settings().clone() };
+        let found =
+            demix_signal::Spectrogram { data, sample_rate: self.rate, stft: self.stft.settings().clone() };
         let estimate = Waveform::new(self.stft.inverse(&found, mixture.len()), self.rate);
         let target = Waveform::mono(pair.target.clone(), self.rate);
         let mixture = Waveform::mono(mixture, self.rate);

@@ -137,7 +137,9 @@ impl Files {
             let there = [&self.checkpoint, &self.table, &self.picture].into_iter().find(|path| path.exists());
             if let Some(path) = there {
                 let path = path.display();
-                return refused(format!("{path} exists: add --overwrite to replace it, or choose another -o than {output}"));
+                return refused(format!(
+                    "{path} exists: add --overwrite to replace it, or choose another -o than {output}"
+                ));
             }
         }
         Ok(())
@@ -191,7 +193,8 @@ impl Plan {
             &settings.mixing,
             settings.trainer.seed,
         )?;
-        let with_source = |songs: &[&Song]| songs.iter().filter(|song| song.stem(&request.source).is_some()).count();
+        let with_source =
+            |songs: &[&Song]| songs.iter().filter(|song| song.stem(&request.source).is_some()).count();
         let n_training = with_source(&split.training);
         announce_conversions(examples.tracks(), rate, warn);
         if n_training < FEW_SONGS {
@@ -319,7 +322,8 @@ fn same_training(path: &Path, asked: &Description, saved: &Description) -> Resul
         return refused("--nu", shown(asked.nu), shown(saved.nu));
     }
     let plain = |value: &Value| value.to_string().replace('"', "");
-    let of = |settings: &Map<String, Value>, name: &str| settings.get(name).map_or_else(|| "none".into(), plain);
+    let of =
+        |settings: &Map<String, Value>, name: &str| settings.get(name).map_or_else(|| "none".into(), plain);
     let names = asked.settings.keys().chain(saved.settings.keys());
     for name in names.filter(|name| !MAY_CHANGE.contains(&name.as_str())) {
         let (a, b) = (of(&asked.settings, name), of(&saved.settings, name));

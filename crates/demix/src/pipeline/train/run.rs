@@ -144,7 +144,8 @@ impl<'a> Run<'a> {
             let cost = (batches > 0).then(|| sum / batches as f64);
             tell(watch, done, total, cost)?;
             // one step at a time: between two of them the state is whole
-            let loss = self.trainer.epoch(&self.plan.examples, done as u64 * EXAMPLES_PER_STEP, 1, &mut ())?;
+            let loss =
+                self.trainer.epoch(&self.plan.examples, done as u64 * EXAMPLES_PER_STEP, 1, &mut ())?;
             self.state.description.batches += 1;
             self.state.description.loss_bits = (sum + loss).to_bits();
         }

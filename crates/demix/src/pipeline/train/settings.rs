@@ -150,7 +150,9 @@ pub(super) fn loss_for(
     if let Some(nu) = nu
         && !matches!(method, TIdlma | TPopIdlma)
     {
-        return refused(format!("--nu {nu}: only t-idlma and t-pop-idlma have it, not {method}; leave it out"));
+        return refused(format!(
+            "--nu {nu}: only t-idlma and t-pop-idlma have it, not {method}; leave it out"
+        ));
     }
     Ok(match (method, nu) {
         (TIdlma, Some(nu)) => Loss::Student { nu },
@@ -187,10 +189,7 @@ mod tests {
         use TrainFor::*;
         for method in [Idlma, GPopIdlma, DnnWf, FscmDnn] {
             assert_eq!(loss_for(method, None, None).unwrap(), Loss::SquareRoot);
-            assert_eq!(
-                loss_for(method, None, Some(LossName::ItakuraSaito)).unwrap(),
-                Loss::ItakuraSaito
-            );
+            assert_eq!(loss_for(method, None, Some(LossName::ItakuraSaito)).unwrap(), Loss::ItakuraSaito);
             assert!(loss_for(method, Some(3.0), None).is_err());
         }
         assert_eq!(loss_for(TIdlma, Some(500.0), None).unwrap(), Loss::Student { nu: 500.0 });
