@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::evaluate::Evaluate;
+use crate::reproduce::{self, Reproduce};
 use crate::simulate::{self, Simulate};
 use crate::train::{self, Train};
 
@@ -58,6 +59,9 @@ Examples:
     /// Train the network of one source on songs with stems.
     #[command(after_help = train::after_help())]
     Train(Box<Train>),
+    /// Run the protocol of the PoP-IDLMA paper on songs with stems: networks, tables, pictures.
+    #[command(after_help = reproduce::after_help())]
+    Reproduce(Box<Reproduce>),
     /// Mix separated sources again, with other levels.
     #[command(
         after_help = "Example:\n  demix remix separated/song --gain vocals=-inf --gain drums=+3 -o karaoke.wav"
@@ -115,7 +119,10 @@ pub struct Separate {
     /// What a known source sounds like (`demix dictionary` learns it).
     #[arg(long, value_name = "FILE")]
     pub dictionary: Vec<PathBuf>,
-    /// An unknown source beside the dictionaries, with its number of components.
+    /// The network of a source (`demix train` makes it), for the methods that networks guide.
+    #[arg(long, value_name = "NAME=FILE", value_parser = file_pair)]
+    pub model: Vec<(String, PathBuf)>,
+    /// An unknown source beside dictionaries and networks, with its number of components.
     #[arg(long, value_name = "NAME=K", value_parser = count_pair)]
     pub free: Vec<(String, usize)>,
     /// Take all inputs, of one channel each, as the channels of one recording.
@@ -259,6 +266,15 @@ pub struct Completions {
 pub fn pair(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("write KEY=VALUE")?;
     Ok((key.trim().into(), value.trim().into()))
+}
+
+fn file_pair(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((name, file)) if !name.trim().is_empty() && !file.is_empty() => {
+            Ok((name.trim().into(), file.into()))
+        }
+        _ => Err("write NAME=FILE".into()),
+    }
 }
 
 fn count_pair(text: &str) -> Result<(String, usize), String> {

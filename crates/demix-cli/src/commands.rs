@@ -12,7 +12,7 @@ use demix::files::audio::{self, ClipMode, ReadOptions, SampleKind, WriteFormat};
 use demix::files::dictionary_file::DictionaryFile;
 use demix::pipeline::demo::demo as make_demo;
 use demix::pipeline::separate::{Job, OutputOptions, expand_inputs, read_settings};
-use demix::pipeline::{PipelineError, info as facts, learn, remix as mix};
+use demix::pipeline::{PipelineError, info as facts, learn, model, remix as mix};
 use demix::signal::settings::Setting;
 use demix::{Dictionary as Learned, METHODS, Method, Request};
 use serde_json::{Value, json};
@@ -171,6 +171,7 @@ fn request(options: &Separate) -> Result<Request> {
         seed: options.seed,
         dictionaries,
         free: options.free.clone(),
+        models: options.model.iter().map(|(name, path)| model::read(name, path)).collect::<Result<_, _>>()?,
     })
 }
 

@@ -4,6 +4,7 @@ mod arguments;
 mod commands;
 mod evaluate;
 mod progress;
+mod reproduce;
 mod simulate;
 mod train;
 
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         Command::Methods(options) => commands::methods(&options, &reporter),
         Command::Dictionary(options) => commands::dictionary(&options, &reporter),
         Command::Train(options) => train::train(&options, &reporter),
+        Command::Reproduce(options) => reproduce::reproduce(&options, &reporter),
         Command::Remix(options) => commands::remix(&options, &reporter),
         Command::Info(options) => commands::info(&options, &reporter),
         Command::Evaluate(options) => evaluate::evaluate(&options, &reporter),

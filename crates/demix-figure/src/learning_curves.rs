@@ -9,14 +9,14 @@ use crate::style::{BOTTOM, CURVE, GAP, RIGHT, WIDTH, category};
 pub struct LearningPanel<'a> {
     /// What its curves measure, with unit.
     pub y_title: &'a str,
-    /// Named curves: (epoch, value).
+    /// Named curves: (place on the axis, value).
     pub curves: Vec<(&'a str, Vec<(f64, f64)>)>,
 }
 
-/// Panels below each other over one axis of epochs, with one legend.
+/// Panels below each other over one axis, of epochs or of anything else, with one legend.
 ///
 /// Values that are not finite leave a gap; a panel without any is left out.
-pub fn learning_curves(title: &str, panels: &[LearningPanel<'_>]) -> Picture {
+pub fn learning_curves(title: &str, x_title: &str, panels: &[LearningPanel<'_>]) -> Picture {
     let finite = |&&(x, y): &&(f64, f64)| x.is_finite() && y.is_finite();
     let points =
         |panel: &LearningPanel<'_>| panel.curves.iter().flat_map(|(_, c)| c.clone()).collect::<Vec<_>>();
@@ -54,7 +54,8 @@ pub fn learning_curves(title: &str, panels: &[LearningPanel<'_>]) -> Picture {
     let mut colour = 0;
     for (k, (panel_of, y)) in shown.iter().zip(axes).enumerate() {
         let area = Area::new(left, top + k as f32 * (height + 3.0 * GAP), width, height);
-        let x = Axis::numbers("Epoch", first - 0.5, last + 0.5, width, Way::Across);
+        let room = 0.02 * (last - first).max(1.0);
+        let x = Axis::numbers(x_title, first - room, last + room, width, Way::Across);
         let panel = Panel { area, x, y };
         panel.draw_lines(&mut canvas);
         for (_, curve) in &panel_of.curves {

@@ -336,8 +336,8 @@ fn learning_curves_of_any_length_and_value() {
         let mut broken = curve.clone();
         broken.iter_mut().step_by(3).for_each(|point| point.1 = f64::NAN);
         let both = [panel(vec![("a", curve), (LONG, broken.clone())]), panel(vec![("b", broken)])];
-        check(&learning_curves(LONG, &both));
-        check(&learning_curves("", &both[..1]));
+        check(&learning_curves(LONG, "Epoch", &both));
+        check(&learning_curves("", "", &both[..1]));
     }
-    check(&learning_curves("", &[]));
+    check(&learning_curves("", "", &[]));
 }

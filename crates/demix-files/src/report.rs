@@ -1,6 +1,6 @@
-//! Small results: JSON reports and rendered bytes (pictures, pages), written whole or not at all.
+//! Small results: JSON reports and rendered bytes (pictures, pages), written whole or not at all; and whole small files.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::Path;
 
 use serde::Serialize;
@@ -30,4 +30,16 @@ pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     let mut file = AtomicFile::create(path)?;
     file.write_all(bytes).map_err(|error| FileError::from_io(path, "write it", error))?;
     file.commit()
+}
+
+/// The bytes of a file that is small enough to be held whole: a checkpoint.
+///
+/// # Errors
+/// [`FileError`] when the file is missing, a folder, empty or cannot be read.
+pub fn read_bytes(path: &Path) -> Result<Vec<u8>, FileError> {
+    let mut bytes = Vec::new();
+    crate::audio::open(path)?
+        .read_to_end(&mut bytes)
+        .map_err(|error| FileError::from_io(path, "read it", error))?;
+    Ok(bytes)
 }

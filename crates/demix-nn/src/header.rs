@@ -36,6 +36,11 @@ impl Header {
         self.stft.fft.map_or(0, |fft| fft / 2 + 1)
     }
 
+    /// Numbers that training finds: the weights of all layers.
+    pub fn n_weights(&self) -> u64 {
+        layers::count(self)
+    }
+
     /// Checks that such a network can be built.
     ///
     /// # Errors

@@ -358,31 +358,10 @@ impl Blind {
     }
 
     fn warnings<T: Scalar>(&self, mixture: &Mixture<T>, descent: &Descent) -> Vec<String> {
-        let mut warnings = Vec::new();
-        let n_bins = mixture.n_bins();
-        let poor = mixture.ranks().iter().filter(|&&rank| rank < mixture.n_channels()).count();
-        if poor == n_bins {
-            warnings.push(
-                "the channels are not independent of each other (copies or sums of one another): they cannot tell all \
-                 sources apart"
-                    .into(),
-            );
-        } else if poor * 20 > n_bins {
-            warnings.push(format!(
-                "{poor} of {n_bins} frequency bins hold signal in fewer directions than there are channels (empty above a \
-                 codec's limit?): their outputs mean little"
-            ));
-        }
-        if mixture.n_frames() < 2 * mixture.n_channels() {
-            warnings.push(format!(
-                "there are only {} frames: too few to tell {} sources apart; take a shorter window or a longer part",
-                mixture.n_frames(),
-                mixture.n_channels()
-            ));
-        }
+        let mut warnings = warnings_of(mixture);
         if !descent.converged && self.settings.tolerance > 0.0 && descent.iterations > 0 {
             let last = descent.cost.len() - 1;
-            let slots = (n_bins * mixture.n_frames()) as f64;
+            let slots = (mixture.n_bins() * mixture.n_frames()) as f64;
             let decrease = (descent.cost[last - 1] - descent.cost[last]) / slots;
             if decrease > 1e-2 {
                 warnings.push(format!(
@@ -394,6 +373,33 @@ impl Blind {
         }
         warnings
     }
+}
+
+/// What a user should know of a mixture before believing its outputs.
+pub(crate) fn warnings_of<T: Scalar>(mixture: &Mixture<T>) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let n_bins = mixture.n_bins();
+    let poor = mixture.ranks().iter().filter(|&&rank| rank < mixture.n_channels()).count();
+    if poor == n_bins {
+        warnings.push(
+                "the channels are not independent of each other (copies or sums of one another): they cannot tell all \
+                 sources apart"
+                    .into(),
+            );
+    } else if poor * 20 > n_bins {
+        warnings.push(format!(
+                "{poor} of {n_bins} frequency bins hold signal in fewer directions than there are channels (empty above a \
+                 codec's limit?): their outputs mean little"
+            ));
+    }
+    if mixture.n_frames() < 2 * mixture.n_channels() {
+        warnings.push(format!(
+                "there are only {} frames: too few to tell {} sources apart; take a shorter window or a longer part",
+                mixture.n_frames(),
+                mixture.n_channels()
+            ));
+    }
+    warnings
 }
 
 impl Demixing {

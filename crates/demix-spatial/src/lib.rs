@@ -3,6 +3,8 @@
 //! | room | holds |
 //! | --- | --- |
 //! | [`blind`] | whole methods: start, warm start, restarts, loop, order |
+//! | [`guided`] | the same with networks and dictionaries that know a source |
+//! | [`full_rank`] | covariances of full rank with powers that networks give: any number of sources |
 //! | [`determined`] | the one loop of FDICA, IVA, ILRMA and their relatives |
 //! | [`source`] | what is assumed of the sources |
 //! | [`update`] | how the demixing matrices follow |
@@ -18,6 +20,8 @@ pub mod demixing;
 pub mod determined;
 mod directions;
 mod error;
+pub mod full_rank;
+pub mod guided;
 pub mod instantaneous;
 mod kernel;
 mod matrix;
@@ -33,6 +37,8 @@ pub use demixing::{Demixing, Powers};
 pub use determined::{Descent, LoopSettings, Normalization};
 pub use directions::{DirectionCount, count_directions};
 pub use error::SpatialError;
+pub use full_rank::{FullRank, FullRankSettings};
+pub use guided::{Guided, GuidedSettings, Known, Moment};
 pub use matrix::C64;
 pub use mixture::{Mixture, Scalar, principal_components};
 pub use rescale::Scaling;

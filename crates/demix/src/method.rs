@@ -14,7 +14,9 @@ use crate::separation::{SeparationError, Separator};
 use crate::spatial::determined::{
     AuxivaSettings, FdicaSettings, GgdIlrmaSettings, IlrmaSettings, TIlrmaSettings,
 };
-use crate::spatial::{DeterminedSeparator, InstantaneousSeparator};
+use crate::spatial::guided::{GPopSettings, IdlmaSettings, TIdlmaSettings, TPopSettings};
+use crate::spatial::wiener::{FscmSettings, WienerSettings};
+use crate::spatial::{DeterminedSeparator, InstantaneousSeparator, SourceNetwork, WienerSeparator};
 
 /// One method of the table.
 pub struct Method {
@@ -45,6 +47,8 @@ pub struct Request {
     pub dictionaries: Vec<Dictionary>,
     /// Unknown sources beside them, with the number of components of each.
     pub free: Vec<(String, usize)>,
+    /// Networks of known sources.
+    pub models: Vec<SourceNetwork>,
 }
 
 /// The number of sources that are assumed when nobody says.
@@ -117,6 +121,65 @@ pub const METHODS: &[Method] = &[
         channels: SEVERAL,
         settings: FdicaSettings::table,
         build: |request| demixer(request, DeterminedSeparator::fdica, |s: &mut FdicaSettings| &mut s.demix),
+    },
+    Method {
+        name: "g-pop-idlma",
+        summary: "demixes with networks that know sources (--model) and a low-rank part beside each, which learns what \
+                  they do not know (independent deeply learned matrix analysis with a product of priors)",
+        reference: "Hasumi, Nakamura, Takamune, Saruwatari, Kitamura, Takahashi and Kondo 2023",
+        channels: SEVERAL,
+        settings: GPopSettings::table,
+        build: |request| guided(request, DeterminedSeparator::g_pop_idlma),
+    },
+    Method {
+        name: "t-pop-idlma",
+        summary: "g-pop-idlma with Student's t distribution, whose weights networks may tell",
+        reference: "Hasumi, Nakamura, Takamune, Saruwatari, Kitamura, Takahashi and Kondo 2023",
+        channels: SEVERAL,
+        settings: TPopSettings::table,
+        build: |request| guided(request, DeterminedSeparator::t_pop_idlma),
+    },
+    Method {
+        name: "idlma",
+        summary: "demixes with networks that know sources (--model); sources without one are blind (independent deeply \
+                  learned matrix analysis)",
+        reference: "Makishima, Mogami, Takamune, Kitamura, Sumino, Takamichi, Saruwatari and Ono 2019",
+        channels: SEVERAL,
+        settings: IdlmaSettings::table,
+        build: |request| guided(request, DeterminedSeparator::idlma),
+    },
+    Method {
+        name: "t-idlma",
+        summary: "idlma with Student's t distribution",
+        reference: "Makishima, Mogami, Takamune, Kitamura, Sumino, Takamichi, Saruwatari and Ono 2019",
+        channels: SEVERAL,
+        settings: TIdlmaSettings::table,
+        build: |request| guided(request, DeterminedSeparator::t_idlma),
+    },
+    Method {
+        name: "eb-idlma",
+        summary: "idlma whose networks tell how sure they are of every slot",
+        reference: "Hasumi, Nakamura, Takamune, Saruwatari, Kitamura, Takahashi and Kondo 2021",
+        channels: SEVERAL,
+        settings: IdlmaSettings::table,
+        build: |request| guided(request, DeterminedSeparator::eb_idlma),
+    },
+    Method {
+        name: "dnn-wf",
+        summary: "masks every channel by what networks (--model) make of it: any number of sources and channels",
+        reference: "Uhlich, Giron and Mitsufuji 2015; Hasumi et al. 2023",
+        channels: (1, usize::MAX),
+        settings: WienerSettings::table,
+        build: |request| networks(request, WienerSeparator::per_channel),
+    },
+    Method {
+        name: "fscm-dnn",
+        summary: "networks (--model) tell the sources' powers, covariances of full rank their directions: any number of \
+                  sources",
+        reference: "Nugraha, Liutkus and Vincent 2016",
+        channels: SEVERAL,
+        settings: FscmSettings::table,
+        build: |request| networks(request, WienerSeparator::full_rank),
     },
     Method {
         name: "sobi",
@@ -214,6 +277,32 @@ fn demixer<S: Settings + Default>(
     Ok(Box::new(separator.for_channels(request.n_channels.unwrap_or(n_sources))))
 }
 
+/// A guided method with its settings.
+fn guided<S: Settings + Default>(
+    request: &Request,
+    build: fn(S, &Request) -> Result<DeterminedSeparator, SeparationError>,
+) -> Result<Box<dyn Separator>, SeparationError> {
+    let mut settings = S::default();
+    for (name, value) in &request.settings {
+        settings.set(name, value)?;
+    }
+    let separator = build(settings, request)?;
+    let n_channels = request.n_channels.unwrap_or(separator.source_names().len());
+    Ok(Box::new(separator.for_channels(n_channels)))
+}
+
+/// A method of masks from networks with its settings.
+fn networks<S: Settings + Default>(
+    request: &Request,
+    build: fn(S, &Request) -> Result<WienerSeparator, SeparationError>,
+) -> Result<Box<dyn Separator>, SeparationError> {
+    let mut settings = S::default();
+    for (name, value) in &request.settings {
+        settings.set(name, value)?;
+    }
+    Ok(Box::new(build(settings, request)?))
+}
+
 /// A method for instantaneous mixtures with its settings.
 fn unmixer<S, M>(
     request: &Request,
@@ -230,6 +319,7 @@ where
 
 /// What is known of the sources does not help a blind method.
 fn refuse_dictionaries(request: &Request) -> Result<(), SeparationError> {
+    refuse_models(request)?;
     if let Some(dictionary) = request.dictionaries.first() {
         return Err(SeparationError::Request(format!(
             "dictionary '{}' serves --method nmf; demixing is blind",
@@ -244,7 +334,18 @@ fn refuse_dictionaries(request: &Request) -> Result<(), SeparationError> {
     Ok(())
 }
 
+fn refuse_models(request: &Request) -> Result<(), SeparationError> {
+    match request.models.first() {
+        None => Ok(()),
+        Some(model) => Err(SeparationError::Request(format!(
+            "--model {}={} serves the methods that networks guide: take --method g-pop-idlma",
+            model.name, model.file
+        ))),
+    }
+}
+
 fn build_nmf(request: &Request) -> Result<Box<dyn Separator>, SeparationError> {
+    refuse_models(request)?;
     let mut settings = NmfMethodSettings::default();
     for (name, value) in &request.settings {
         settings.set(name, value)?;

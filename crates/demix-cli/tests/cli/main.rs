@@ -6,6 +6,7 @@ mod bad_input;
 mod demixing;
 mod dictionaries;
 mod events;
+mod guided;
 mod instantaneous;
 mod interrupt;
 mod lab;

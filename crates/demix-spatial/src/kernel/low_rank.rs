@@ -16,7 +16,12 @@ pub(super) const WIDE: usize = 4;
 
 /// sum_k t_k v_kj of `N` registers from frame j on.
 #[inline(always)]
-pub(super) unsafe fn product<L: Lanes, const N: usize>(t: &[L::Real], v: &[L::Real], stride: usize, j: usize) -> [L; N] {
+pub(super) unsafe fn product<L: Lanes, const N: usize>(
+    t: &[L::Real],
+    v: &[L::Real],
+    stride: usize,
+    j: usize,
+) -> [L; N] {
     unsafe {
         let mut tv = [L::splat(L::Real::ZERO); N];
         for (k, &t) in t.iter().enumerate() {

@@ -100,30 +100,30 @@ pub(crate) struct Variance<'a, T, D> {
     pub given: &'a [T],
 }
 
+/// Runs `$body` for T V of all slots, register by register. No closure: its body would leave the vector instructions.
+macro_rules! each_register {
+    ($L:ident, $variance:expr, $stride:expr, $tv:ident, $at:ident, $body:block) => {{
+        let mut j = 0;
+        while j + WIDE * $L::N <= $stride {
+            let wide = product::<$L, WIDE>($variance.t, $variance.v, $stride, j);
+            for w in 0..WIDE {
+                let ($tv, $at) = (wide[w], j + w * $L::N);
+                $body
+            }
+            j += WIDE * $L::N;
+        }
+        while j < $stride {
+            let ([$tv], $at) = (product::<$L, 1>($variance.t, $variance.v, $stride, j), j);
+            $body
+            j += $L::N;
+        }
+    }};
+}
+
 impl<T: Real, D: SlotDensity> Variance<'_, T, D> {
     fn check(&self, stride: usize, register: usize) {
         assert!(self.v.len() == self.t.len() * stride && stride.is_multiple_of(register));
         assert!(self.share.len() == stride && self.given.len() == stride && self.density.fits(stride));
-    }
-
-    /// T V of all slots, register by register: calls `each(tv, at)`.
-    #[inline(always)]
-    unsafe fn registers<L: Lanes<Real = T>>(&self, stride: usize, mut each: impl FnMut(L, usize)) {
-        unsafe {
-            let mut j = 0;
-            while j + WIDE * L::N <= stride {
-                let tv = product::<L, WIDE>(self.t, self.v, stride, j);
-                for (w, tv) in tv.into_iter().enumerate() {
-                    each(tv, j + w * L::N);
-                }
-                j += WIDE * L::N;
-            }
-            while j < stride {
-                let [tv] = product::<L, 1>(self.t, self.v, stride, j);
-                each(tv, j);
-                j += L::N;
-            }
-        }
     }
 
     /// (a, r) from slot `at` on.
@@ -164,7 +164,7 @@ impl<T: Real, D: SlotDensity> Kernel<T> for Slopes<'_, T, D> {
         // SAFETY: the lengths were checked above.
         unsafe {
             let mut total = L::splat(T::ZERO);
-            variance.registers::<L>(stride, |tv, at| {
+            each_register!(L, variance, stride, tv, at, {
                 let p = L::load(power.add(at));
                 let (a, r) = variance.at(tv, at);
                 let pos = a.mul(r.inverse());
@@ -203,7 +203,7 @@ impl<T: Real, D: SlotDensity> Kernel<T> for InverseWeights<'_, T, D> {
         assert!(!D::NEEDS_POWER || self.power.len() == stride);
         // SAFETY: the lengths were checked above.
         unsafe {
-            variance.registers::<L>(stride, |tv, at| {
+            each_register!(L, variance, stride, tv, at, {
                 let p = if D::NEEDS_POWER { L::load(self.power.as_ptr().add(at)) } else { tv };
                 let (_, r) = variance.at(tv, at);
                 variance.density.inverse_weight(r, p, at).store(self.out.as_mut_ptr().add(at));
@@ -242,7 +242,7 @@ impl<T: Real, D: SlotDensity> Kernel<T> for Cost<'_, T, D> {
         // SAFETY: the lengths were checked above.
         unsafe {
             let mut totals = [L::splat(T::ZERO); 4];
-            variance.registers::<L>(stride, |tv, at| {
+            each_register!(L, variance, stride, tv, at, {
                 let (a, r) = variance.at(tv, at);
                 let cost = variance.density.cost(r, L::load(self.power.as_ptr().add(at)), at);
                 let given = L::load(variance.given.as_ptr().add(at));

@@ -1,4 +1,4 @@
-//! Blind demixing of as many sources as microphones, or fewer: transform, demix, images on every microphone.
+//! Demixing of as many sources as microphones, or fewer, blind or guided: transform, demix, images on every microphone.
 //!
 //! Long recordings are demixed block by block: each block goes on from the demixing matrices of the one before, so that
 //! sources keep their order, and neighbouring blocks are cross-faded. Only filters are kept between blocks; the sound of
@@ -9,11 +9,16 @@ use std::time::Instant;
 use demix_signal::settings::Settings as _;
 use demix_signal::{Cancelled, Complex, Progress, Stft, StftSettings, Watch, Waveform};
 use demix_spatial::source::{Contrast, Distribution};
-use demix_spatial::{Blind, C64, DemixSettings, Found, Input, LowRankSettings, Model, Scaling, rescale};
+use demix_spatial::{
+    Blind, C64, DemixSettings, Found, GuidedSettings, Input, LowRankSettings, Model, Scalar, Scaling,
+    SpatialError, rescale,
+};
 use ndarray::{Array2, Array3, Axis, s};
 use serde_json::{Map, Value, json};
 
 use super::channels::Distinct;
+use super::guided::{self, Family, GPopSettings, IdlmaSettings, PartSettings, TIdlmaSettings, TPopSettings};
+use crate::method::Request;
 use crate::mono::nmf::Precision;
 use crate::separation::{
     Filters, Outcome, RESIDUAL, Seconds, SeparationError, Separator, Source, SourceSink, check_mixture,
@@ -165,15 +170,48 @@ demix_signal::settings_group! {
     }
 }
 
-/// A blind method on waveforms.
+/// What finds the demixing matrices.
+enum Finder {
+    /// Nothing is known of the sources.
+    Blind(Blind),
+    /// Networks know some of them.
+    Guided(Box<guided::Plan>),
+}
+
+/// A method of determined demixing on waveforms.
 pub struct DeterminedSeparator {
-    blind: Blind,
+    finder: Finder,
     sound: SpatialSoundSettings,
     stft: StftSettings,
     values: Map<String, Value>,
     n_sources: usize,
     /// Whether what the sources leave of the mixture is a further output.
     residual: bool,
+}
+
+impl Finder {
+    fn iterations(&self) -> usize {
+        match self {
+            Self::Blind(blind) => blind.iterations(),
+            Self::Guided(plan) => plan.guided.iterations(),
+        }
+    }
+
+    fn find<T: Scalar>(
+        &self,
+        input: &Input<'_>,
+        n_sources: usize,
+        watch: &mut dyn Watch,
+    ) -> Result<Found, SpatialError> {
+        match self {
+            Self::Blind(blind) => blind.demix::<T>(input, n_sources, watch),
+            Self::Guided(plan) if n_sources < plan.names.len() => Err(SpatialError::Unsupported(format!(
+                "the channels tell {n_sources} sources apart, {} are named: silent or copied channels do not count",
+                plan.names.len()
+            ))),
+            Self::Guided(plan) => plan.guided.demix::<T>(input, watch, &mut |_| {}),
+        }
+    }
 }
 
 impl ContrastSettings {
@@ -266,7 +304,73 @@ impl DeterminedSeparator {
             return Err(SeparationError::Request("0 sources are asked for: ask for at least 1".into()));
         }
         blind.check(n_sources, n_sources)?;
-        Ok(Self { blind, sound, stft, values, n_sources, residual: false })
+        Ok(Self { finder: Finder::Blind(blind), sound, stft, values, n_sources, residual: false })
+    }
+
+    /// `idlma` with the models of a request.
+    ///
+    /// # Errors
+    /// Settings out of range; models that do not fit together, the method, or the number of sources.
+    pub fn idlma(settings: IdlmaSettings, request: &Request) -> Result<Self, SeparationError> {
+        let values = settings.values();
+        Self::guided(request, Family::Idlma, settings.guided, &settings.part, settings.sound, values)
+    }
+
+    /// `eb-idlma`; see [`DeterminedSeparator::idlma`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn eb_idlma(settings: IdlmaSettings, request: &Request) -> Result<Self, SeparationError> {
+        let values = settings.values();
+        Self::guided(request, Family::EbIdlma, settings.guided, &settings.part, settings.sound, values)
+    }
+
+    /// `t-idlma`; see [`DeterminedSeparator::idlma`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn t_idlma(settings: TIdlmaSettings, request: &Request) -> Result<Self, SeparationError> {
+        let values = settings.values();
+        settings.dof.check()?;
+        let family = Family::TIdlma(settings.dof.nu);
+        Self::guided(request, family, settings.guided, &settings.part, settings.sound, values)
+    }
+
+    /// `g-pop-idlma`; see [`DeterminedSeparator::idlma`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn g_pop_idlma(settings: GPopSettings, request: &Request) -> Result<Self, SeparationError> {
+        let values = settings.values();
+        settings.share.check()?;
+        let family = Family::GPop(settings.share.eta);
+        Self::guided(request, family, settings.guided, &settings.part, settings.sound, values)
+    }
+
+    /// `t-pop-idlma`; see [`DeterminedSeparator::idlma`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn t_pop_idlma(settings: TPopSettings, request: &Request) -> Result<Self, SeparationError> {
+        let values = settings.values();
+        settings.dof.check()?;
+        let family = Family::TPop(settings.dof.nu, settings.dof.nu_network);
+        Self::guided(request, family, settings.guided, &settings.part, settings.sound, values)
+    }
+
+    fn guided(
+        request: &Request,
+        family: Family,
+        settings: GuidedSettings,
+        part: &PartSettings,
+        sound: SpatialSoundSettings,
+        mut values: Map<String, Value>,
+    ) -> Result<Self, SeparationError> {
+        sound.check()?;
+        let plan = guided::plan(request, family, settings, part)?;
+        values.insert("seed".into(), plan.guided.settings.seed.into());
+        let (stft, n_sources) = (plan.stft.clone(), plan.names.len());
+        Ok(Self { finder: Finder::Guided(Box::new(plan)), sound, stft, values, n_sources, residual: false })
     }
 
     /// For a mixture of so many channels: with more of them than sources, what the sources leave becomes an output, too.
@@ -369,7 +473,11 @@ impl Watch for Part<'_> {
 
 impl Separator for DeterminedSeparator {
     fn source_names(&self) -> Vec<String> {
-        numbered("source", self.n_sources).chain(self.residual.then(|| RESIDUAL.into())).collect()
+        let names = match &self.finder {
+            Finder::Blind(_) => numbered("source", self.n_sources).collect(),
+            Finder::Guided(plan) => plan.names.clone(),
+        };
+        names.into_iter().chain(self.residual.then(|| RESIDUAL.into())).collect::<Vec<_>>()
     }
 
     fn has_filters(&self) -> bool {
@@ -407,6 +515,14 @@ impl Separator for DeterminedSeparator {
                 if distinct.len() == 1 { "" } else { "s" },
                 if n_found == 1 { "no sources".into() } else { format!("{n_found} sources") },
             ));
+        }
+        if let Finder::Guided(plan) = &self.finder
+            && plan.sample_rate != mixture.sample_rate
+        {
+            return Err(SeparationError::Request(format!(
+                "{} works at {} Hz, the input has {} Hz: resample the input, or train at its rate",
+                plan.whose, plan.sample_rate, mixture.sample_rate
+            )));
         }
         let transform = self.transform(mixture.sample_rate, mixture.n_samples());
         let stft = Stft::<f32>::new(&transform)?;
@@ -452,6 +568,9 @@ impl Separator for DeterminedSeparator {
                 solved.iter().map(|p| p.block.first as f64 / f64::from(mixture.sample_rate)).collect();
             details.insert("blocks".into(), json!(firsts));
         }
+        if let Finder::Guided(plan) = &self.finder {
+            details.insert("network_seconds".into(), json!(plan.clock.seconds()));
+        }
         let filters = solved.iter().map(|part| Filters {
             first_sample: part.block.first,
             demixing: part.found.demixing.clone(),
@@ -493,7 +612,7 @@ impl DeterminedSeparator {
         let mut solved: Vec<Solved> = Vec::new();
         for (at, block) in blocks.into_iter().enumerate() {
             let clock = Instant::now();
-            let total = self.blind.iterations();
+            let total = self.finder.iterations();
             Part { watch: &mut *watch, block: at, n_blocks }.progress(Progress {
                 stage: "demix",
                 done: 0,
@@ -515,8 +634,8 @@ impl DeterminedSeparator {
             };
             let watch = &mut Part { watch: &mut *watch, block: at, n_blocks };
             let mut found = match self.sound.precision {
-                Precision::Double => self.blind.demix::<f64>(&input, n_found, watch)?,
-                Precision::Auto | Precision::Single => self.blind.demix::<f32>(&input, n_found, watch)?,
+                Precision::Double => self.finder.find::<f64>(&input, n_found, watch)?,
+                Precision::Auto | Precision::Single => self.finder.find::<f32>(&input, n_found, watch)?,
             };
             if let Some((_, projection)) = &reduction {
                 found = unreduced(found, projection);

@@ -2,7 +2,11 @@
 
 pub(crate) mod channels;
 pub mod determined;
+pub mod guided;
 pub mod instantaneous;
+pub mod wiener;
 
 pub use determined::DeterminedSeparator;
+pub use guided::SourceNetwork;
 pub use instantaneous::InstantaneousSeparator;
+pub use wiener::WienerSeparator;

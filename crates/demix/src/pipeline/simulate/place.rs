@@ -209,6 +209,16 @@ impl Place {
         }
     }
 
+    /// The responses alone, one for each source, shape (microphones, samples); measured ones are resampled.
+    pub(crate) fn responses(
+        &self,
+        n_sources: usize,
+        sample_rate: u32,
+        watch: &mut dyn Watch,
+    ) -> Result<Vec<Array2<f64>>, PipelineError> {
+        Ok(self.scene(n_sources, sample_rate, true, watch)?.responses)
+    }
+
     /// The responses for sources at `sample_rate`; measured ones are resampled only where `may_resample`.
     pub(super) fn scene(
         &self,

@@ -100,6 +100,11 @@ struct Files {
     picture: PathBuf,
 }
 
+/// Where the state of a training is saved beside its checkpoint.
+pub fn state_file(checkpoint: &Path) -> PathBuf {
+    Files::new(checkpoint).state
+}
+
 impl Files {
     fn new(output: &Path) -> Self {
         let beside = |ending: &str| {

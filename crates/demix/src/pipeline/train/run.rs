@@ -316,5 +316,5 @@ fn picture(source: &str, record: &Record) -> demix_figure::Picture {
         y_title: "SI-SDR improvement (dB)",
         curves: vec![("improvement on validation mixtures", improvement)],
     });
-    learning_curves(&format!("Learning to separate {source}"), &panels)
+    learning_curves(&format!("Learning to separate {source}"), "Epoch", &panels)
 }

@@ -1,0 +1,207 @@
+//! Demixing that knows something of its sources: networks, learned dictionaries, and blind low-rank parts beside them.
+//!
+//! Hasumi et al. 2023, Algorithms 2 and 3, with `ProductOfPriors` in the one loop: every `inner` iterations the networks
+//! look at the estimates again.
+
+use std::sync::Arc;
+
+use demix_signal::simd::Simd;
+use demix_signal::{Cancelled, Progress, Watch};
+use ndarray::{Array2, Array3};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng as _;
+
+use crate::blind::{self, Found, Input};
+use crate::determined::{self, Descent, LoopSettings, Normalization};
+use crate::mixture::{Mixture, Scalar};
+use crate::source::{
+    Energies, Experts, Factors, PowerEstimator, Product, ProductOfPriors, ProductSettings, SourceModel as _,
+};
+use crate::update::{Pairs, Update};
+use crate::{C64, Demixing, Powers, SpatialError};
+
+demix_signal::settings! {
+    /// What all guided methods share.
+    pub struct GuidedSettings {
+        /// How often the networks look at the estimates.
+        pub outer: usize = 10, range 1.0 ..= 10000.0;
+        /// Steps of source model and demixing between two looks of the networks.
+        pub inner: usize = 10, range 1.0 ..= 10000.0;
+        /// A network's variance is at least this share of the estimate's mean power: too small a floor trusts a network
+        /// that hears nothing.
+        pub variance_floor: f64 = 1e-2, range 0.0 ..= 1.0;
+        /// What fixes the scale of the outputs inside the loop; networks want that of the reference microphone.
+        pub normalization: Normalization = Normalization::ProjectionBack;
+        /// Whether the source models follow when an output is rescaled, so that the cost does not change; the paper
+        /// rescales the output alone.
+        pub rescale_model: bool = true;
+        /// How the demixing matrices follow from the source model.
+        pub update: Update = Update::Ip1;
+        /// Which pairs of sources ip2 and iss2 take.
+        pub pairs: Pairs = Pairs::Neighbours;
+        /// Step of update=natural-gradient.
+        pub step: f64 = 0.1, range 0.0001 ..= 1.0;
+        /// Seed of all random numbers.
+        pub seed: u64 = 0;
+        /// The vector instructions that the kernels use.
+        pub simd: Simd = Simd::Native;
+    }
+}
+
+/// What is known of one source.
+#[derive(Clone, Default)]
+pub struct Known {
+    /// Networks; none for a blind source.
+    pub networks: Vec<Arc<dyn PowerEstimator>>,
+    /// Columns of T that were learned elsewhere, (bins, components): power spectra.
+    pub dictionary: Option<Array2<f64>>,
+    /// Components that are learned here; a source without networks and dictionary needs one at least.
+    pub components: usize,
+}
+
+/// A guided method with its settings.
+#[derive(Clone)]
+pub struct Guided {
+    /// What is known of each source, in the order of the outputs.
+    pub sources: Vec<Known>,
+    /// How the experts of a source are put together.
+    pub product: Product,
+    /// Everything else.
+    pub settings: GuidedSettings,
+}
+
+/// What may be looked at before every look of the networks, and at the end.
+pub struct Moment<'a> {
+    /// Iterations done.
+    pub iterations: usize,
+    /// The parts of the experts.
+    pub energies: Vec<Energies>,
+    /// W and its inverse, as [`Found::demixing`] and [`Found::mixing`].
+    pub matrices: &'a dyn Fn() -> (Array3<C64>, Array3<C64>),
+}
+
+/// Progress of one stretch as a share of all.
+struct Stretch<'a> {
+    watch: &'a mut dyn Watch,
+    before: usize,
+    total: usize,
+}
+
+impl Watch for Stretch<'_> {
+    fn progress(&mut self, progress: Progress) -> Result<(), Cancelled> {
+        self.watch.progress(Progress { done: self.before + progress.done, total: self.total, ..progress })
+    }
+}
+
+impl Guided {
+    /// Steps of source model and demixing in all.
+    pub fn iterations(&self) -> usize {
+        self.settings.outer.saturating_mul(self.settings.inner)
+    }
+
+    /// Checks that the parts fit together.
+    ///
+    /// # Errors
+    /// A source of which nothing is known and that has no components; an update that does not serve fewer sources than
+    /// microphones.
+    pub fn check(&self, n_channels: usize) -> Result<(), SpatialError> {
+        let refuse = |why: String| Err(SpatialError::Unsupported(why));
+        if self.sources.is_empty() {
+            return Err(SpatialError::NoSource);
+        }
+        if self.settings.update == Update::NaturalGradient && self.sources.len() < n_channels {
+            return refuse(
+                "update=natural-gradient needs as many sources as microphones: take ip1, or overdetermined=pca".into(),
+            );
+        }
+        let nothing =
+            |known: &Known| known.networks.is_empty() && known.dictionary.is_none() && known.components == 0;
+        if let Some(n) = self.sources.iter().position(nothing) {
+            return refuse(format!("source {} has neither a network nor components", n + 1));
+        }
+        Ok(())
+    }
+
+    /// Demixes; `observe` is called before every look of the networks but the first, and at the end.
+    ///
+    /// # Errors
+    /// As [`Guided::check`], a mixture that does not fit, a network without an answer, cancelling.
+    pub fn demix<T: Scalar>(
+        &self,
+        input: &Input<'_>,
+        watch: &mut dyn Watch,
+        observe: &mut dyn FnMut(&Moment<'_>),
+    ) -> Result<Found, SpatialError> {
+        let mixture = Mixture::<T>::new(input.x, self.settings.simd)?;
+        self.check(mixture.n_channels())?;
+        let settings = &self.settings;
+        let shape = (mixture.n_bins(), mixture.n_frames());
+        let mut rng = ChaCha8Rng::seed_from_u64(settings.seed);
+        let mut experts = Vec::with_capacity(self.sources.len());
+        for (n, known) in self.sources.iter().enumerate() {
+            if let Some(dictionary) = known.dictionary.as_ref().filter(|d| d.nrows() != shape.0) {
+                return Err(SpatialError::Unsupported(format!(
+                    "the dictionary of source {} has {} bins, the mixture {}",
+                    n + 1,
+                    dictionary.nrows(),
+                    shape.0
+                )));
+            }
+            let learned = known.dictionary.as_ref();
+            let low_rank = (known.components > 0 || learned.is_some())
+                .then(|| Factors::random(shape, known.components, learned, &mut rng));
+            experts.push(Experts { low_rank, networks: known.networks.clone() });
+        }
+        let (product, variance_floor, rescale_model) =
+            (self.product, settings.variance_floor, settings.rescale_model);
+        let product = ProductSettings { product, variance_floor, rescale_model };
+        let mut model = ProductOfPriors::<T>::new(shape, experts, product)?;
+        let mut demixing = match input.begin {
+            Some(w) => Demixing::given(&mixture, w)?,
+            None => Demixing::identity(&mixture, self.sources.len())?,
+        };
+        if input.begin.is_some() {
+            // random factors would spoil the matrices of the block before
+            let powers = Powers::new(&mixture, &demixing);
+            model.refresh(&powers)?;
+            (0..FIT_ITERATIONS).for_each(|_| {
+                model.update(&powers);
+            });
+        }
+        let update = settings.update.build(settings.pairs, settings.step);
+        let stretch = LoopSettings {
+            iterations: settings.inner,
+            tolerance: 0.0,
+            inner: 0, // one look at the start of each stretch
+            normalization: settings.normalization,
+            reference: 0,
+        };
+        let mut descent = Descent { cost: vec![], iterations: 0, converged: false };
+        for outer in 0..settings.outer {
+            let before = outer * settings.inner;
+            let watch = &mut Stretch { watch: &mut *watch, before, total: self.iterations() };
+            let part = determined::run(&mixture, &mut model, &*update, &stretch, None, &mut demixing, watch)?;
+            // the cost at the end of a stretch and that of the next beginning differ by what the networks said
+            descent.cost.extend(&part.cost[..settings.inner]);
+            if outer + 1 == settings.outer {
+                descent.cost.push(part.cost[settings.inner]);
+            }
+            descent.iterations += part.iterations;
+            observe(&Moment {
+                iterations: descent.iterations,
+                energies: model.energies(&Powers::new(&mixture, &demixing)),
+                matrices: &|| (demixing.matrices(&mixture), demixing.mixing(&mixture)),
+            });
+        }
+        Ok(Found {
+            demixing: demixing.matrices(&mixture),
+            mixing: demixing.mixing(&mixture),
+            costs: descent.cost.last().copied().into_iter().collect(),
+            descent,
+            warnings: blind::warnings_of(&mixture),
+        })
+    }
+}
+
+/// Steps of the factors alone where the demixing matrices are given.
+const FIT_ITERATIONS: usize = 20;

@@ -1,0 +1,141 @@
+//! Long-term spectra of training and Test songs (Fig. 8 of the paper), and how far a Test song lies from training.
+
+use std::collections::BTreeMap;
+
+use demix_files::audio::{self, ReadOptions};
+use demix_signal::{Stft, StftSettings, Waveform};
+use ndarray::Axis;
+
+use super::sources;
+use crate::corpus::{Corpus, Part, Song};
+use crate::pipeline::PipelineError;
+
+/// Bands, evenly spaced in the logarithm of frequency.
+pub const N_BANDS: usize = 24;
+/// Lowest frequency in Hz.
+const LOWEST: f64 = 50.0;
+/// Seconds of a song that are looked at.
+const SECONDS: f64 = 120.0;
+/// A band below this level, in dB below the loudest, is as good as empty.
+const RANGE: f64 = 80.0;
+
+/// Average spectra in dB, by source and song.
+pub struct Spectra {
+    /// Centre of each band in Hz.
+    pub centres: Vec<f64>,
+    songs: BTreeMap<(String, String), Vec<f64>>,
+    parts: BTreeMap<(String, String), Part>,
+}
+
+impl Spectra {
+    /// Of all songs' stems that tables are about.
+    ///
+    /// # Errors
+    /// Files that cannot be read.
+    pub fn of(corpus: &Corpus, sample_rate: u32) -> Result<Self, PipelineError> {
+        let highest = f64::from(sample_rate) / 2.0 * 0.975;
+        let edge = |band: usize| LOWEST * (highest / LOWEST).powf(band as f64 / N_BANDS as f64);
+        let centres = (0..N_BANDS).map(|band| (edge(band) * edge(band + 1)).sqrt()).collect();
+        let edges: Vec<f64> = (0..=N_BANDS).map(edge).collect();
+        let mut spectra = Self { centres, songs: BTreeMap::new(), parts: BTreeMap::new() };
+        for song in &corpus.songs {
+            for source in sources() {
+                if let Some(levels) = levels(song, source, &edges)? {
+                    let key = (source.to_string(), song.name.clone());
+                    spectra.parts.insert(key.clone(), song.part);
+                    spectra.songs.insert(key, levels);
+                }
+            }
+        }
+        Ok(spectra)
+    }
+
+    /// The mean power of a source's bands in dB over the songs of a part, each song with the same weight.
+    pub fn average(&self, source: &str, part: Part) -> Vec<f64> {
+        let songs: Vec<&Vec<f64>> = self
+            .songs
+            .iter()
+            .filter(|(key, _)| key.0 == source && self.parts.get(*key) == Some(&part))
+            .map(|(_, levels)| levels)
+            .collect();
+        let mean = |band: usize| {
+            let sum: f64 = songs.iter().map(|levels| 10f64.powf(levels[band] / 10.0)).sum();
+            10.0 * (sum / songs.len().max(1) as f64).max(1e-30).log10()
+        };
+        (0..N_BANDS).map(mean).collect()
+    }
+
+    /// Root mean square distance in dB over the bands from the nearest training song, the mean over the sources.
+    pub fn mismatch(&self, song: &str, sources: &[&str]) -> f64 {
+        let of = |source: &str| -> Option<f64> {
+            let own = self.songs.get(&(source.to_string(), song.to_string()))?;
+            let training = self
+                .songs
+                .iter()
+                .filter(|(key, _)| key.0 == source && self.parts.get(*key) == Some(&Part::Dev))
+                .map(|(_, levels)| distance(own, levels));
+            training.min_by(f64::total_cmp)
+        };
+        let distances: Vec<f64> = sources.iter().filter_map(|source| of(source)).collect();
+        distances.iter().sum::<f64>() / distances.len().max(1) as f64
+    }
+}
+
+fn distance(a: &[f64], b: &[f64]) -> f64 {
+    let squares: f64 = a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum();
+    (squares / a.len() as f64).sqrt()
+}
+
+/// Levels of the bands in dB re the sum of all, of one stem; `None` where the song has no such stem or it is silent.
+fn levels(song: &Song, source: &str, edges: &[f64]) -> Result<Option<Vec<f64>>, PipelineError> {
+    let Some(stem) = song.stem(source) else { return Ok(None) };
+    let options = ReadOptions { duration: Some(SECONDS), ..ReadOptions::default() };
+    let read = audio::read(&stem.path, &options)?.waveform;
+    let mono = read.samples.mean_axis(Axis(0)).map_or_else(Vec::new, |mono| mono.to_vec());
+    Ok(bands(&Waveform::mono(mono, read.sample_rate), edges))
+}
+
+fn bands(sound: &Waveform, edges: &[f64]) -> Option<Vec<f64>> {
+    let rate = f64::from(sound.sample_rate);
+    // bins of about 8 Hz, narrower than the lowest band
+    let fft = ((rate / 8.0) as usize).next_power_of_two().max(2);
+    let stft = Stft::<f32>::new(&StftSettings::new(fft, fft / 2)).ok()?;
+    let x = stft.forward_samples(&sound.samples).ok()?;
+    let mut powers = vec![0.0; edges.len() - 1];
+    for (bin, rows) in x.outer_iter().enumerate() {
+        let hertz = bin as f64 * rate / fft as f64;
+        let Some(band) = edges.windows(2).position(|pair| (pair[0]..pair[1]).contains(&hertz)) else {
+            continue;
+        };
+        powers[band] += rows.iter().map(|x| f64::from(x.norm_sqr())).sum::<f64>();
+    }
+    let all: f64 = powers.iter().sum();
+    (all > 0.0).then(|| powers.iter().map(|p| (10.0 * (p / all).max(1e-30).log10()).max(-RANGE)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tone_is_in_its_band_and_the_nearest_song_counts() {
+        let edges: Vec<f64> = (0..=N_BANDS).map(|b| 50.0 * 78f64.powf(b as f64 / N_BANDS as f64)).collect();
+        let tone = |hertz: f64| -> Waveform {
+            let sine = |t: usize| (std::f64::consts::TAU * hertz * t as f64 / 8000.0).sin() as f32;
+            Waveform::mono((0..16000).map(sine).collect(), 8000)
+        };
+        let levels = bands(&tone(1000.0), &edges).unwrap();
+        let loudest = (0..N_BANDS).max_by(|a, b| levels[*a].total_cmp(&levels[*b])).unwrap();
+        assert!(edges[loudest] < 1000.0 && edges[loudest + 1] > 1000.0);
+        assert!(bands(&Waveform::mono(vec![0.0; 4000], 8000), &edges).is_none());
+
+        let mut spectra = Spectra { centres: vec![], songs: BTreeMap::new(), parts: BTreeMap::new() };
+        for (song, part, level) in [("a", Part::Dev, 0.0), ("b", Part::Dev, 6.0), ("c", Part::Test, 5.0)] {
+            let key = ("bass".to_string(), song.to_string());
+            spectra.songs.insert(key.clone(), vec![level; N_BANDS]);
+            spectra.parts.insert(key, part);
+        }
+        assert!((spectra.mismatch("c", &["bass"]) - 1.0).abs() < 1e-12);
+        assert!((spectra.average("bass", Part::Test)[3] - 5.0).abs() < 1e-9);
+    }
+}

@@ -1,0 +1,452 @@
+//! Demixing guided by networks: `idlma`, `t-idlma`, `eb-idlma`, `g-pop-idlma`, `t-pop-idlma`.
+//!
+//! What a method demands of a network, how networks, dictionaries and blind sources become the sources of one
+//! [`Guided`] run, and the bridge from a checkpoint to the demixing, which knows a trait alone.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use demix_nn::{Loss, Network};
+use demix_signal::StftSettings;
+use demix_signal::settings::Settings as _;
+use demix_spatial::source::{PowerEstimate, PowerEstimator, Product};
+use demix_spatial::{Guided, GuidedSettings, Known};
+use ndarray::{Array2, ArrayView2, s};
+
+use super::determined::SpatialSoundSettings;
+use crate::dictionary::Dictionary;
+use crate::method::{DEFAULT_SOURCES, Request};
+use crate::separation::{SeparationError, numbered};
+
+/// A trained network and the source that it knows.
+#[derive(Clone)]
+pub struct SourceNetwork {
+    /// Name of the source.
+    pub name: String,
+    /// Where it came from, for messages.
+    pub file: String,
+    /// The network.
+    pub network: Arc<Network>,
+}
+
+impl std::fmt::Debug for SourceNetwork {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SourceNetwork")
+            .field("name", &self.name)
+            .field("file", &self.file)
+            .finish_non_exhaustive()
+    }
+}
+
+demix_signal::settings! {
+    /// The low-rank parts.
+    pub struct PartSettings {
+        /// K: components of the low-rank part of each source; where a method has none beside a network, of the sources
+        /// without one.
+        pub components: usize = 20, range 1.0 ..= 1000.0;
+        /// Take networks that were trained for another method or another nu, too.
+        pub any_network: bool = false;
+        /// Distance of two frames; auto: as the networks were trained. Shorter ones, of which the networks' is a
+        /// multiple, give the demixing more frames to learn from.
+        pub hop: Option<usize> = None, unit "samples", range 1.0 ..= 1048576.0;
+    }
+}
+
+demix_signal::settings! {
+    /// Gaussian products.
+    pub struct ShareSettings {
+        /// The share of the low-rank part in the variance, 0 to 1: 1 is ilrma, 0 is idlma.
+        pub eta: f64 = 1e-2, range 0.0 ..= 1.0;
+    }
+}
+
+demix_signal::settings! {
+    /// Student's t with a network alone.
+    pub struct NetworkDofSettings {
+        /// Degrees of freedom; auto: those that the network was trained for, 500 where it was not.
+        pub nu: Option<f64> = None, range 0.001 ..= 1e9;
+    }
+}
+
+demix_signal::settings! {
+    /// Products of Student's t experts.
+    pub struct DofSettings {
+        /// Degrees of freedom of the low-rank part; auto: those that the networks were trained beside, 100 where they
+        /// were not.
+        pub nu: Option<f64> = None, range 0.001 ..= 1e9;
+        /// Degrees of freedom of a network that does not tell its own.
+        pub nu_network: f64 = 100.0, range 0.001 ..= 1e9;
+    }
+}
+
+demix_signal::settings_group! {
+    /// All settings of the methods `idlma` and `eb-idlma`.
+    pub struct IdlmaSettings {
+        /// The loop.
+        pub guided: GuidedSettings,
+        /// The low-rank parts.
+        pub part: PartSettings,
+        /// Scale, blocks, precision.
+        pub sound: SpatialSoundSettings,
+    }
+}
+
+demix_signal::settings_group! {
+    /// All settings of the method `t-idlma`.
+    pub struct TIdlmaSettings {
+        /// The loop.
+        pub guided: GuidedSettings,
+        /// The low-rank parts.
+        pub part: PartSettings,
+        /// The distribution.
+        pub dof: NetworkDofSettings,
+        /// Scale, blocks, precision.
+        pub sound: SpatialSoundSettings,
+    }
+}
+
+demix_signal::settings_group! {
+    /// All settings of the method `g-pop-idlma`.
+    pub struct GPopSettings {
+        /// The loop.
+        pub guided: GuidedSettings,
+        /// The low-rank parts.
+        pub part: PartSettings,
+        /// The shares.
+        pub share: ShareSettings,
+        /// Scale, blocks, precision.
+        pub sound: SpatialSoundSettings,
+    }
+}
+
+demix_signal::settings_group! {
+    /// All settings of the method `t-pop-idlma`.
+    pub struct TPopSettings {
+        /// The loop.
+        pub guided: GuidedSettings,
+        /// The low-rank parts.
+        pub part: PartSettings,
+        /// The distributions.
+        pub dof: DofSettings,
+        /// Scale, blocks, precision.
+        pub sound: SpatialSoundSettings,
+    }
+}
+
+/// Which of the family.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Family {
+    /// Networks, Gaussian.
+    Idlma,
+    /// Networks, Student's t of one nu.
+    TIdlma(Option<f64>),
+    /// Networks that tell nu.
+    EbIdlma,
+    /// Networks and low-rank parts, Gaussian.
+    GPop(f64),
+    /// Networks and low-rank parts, Student's t.
+    TPop(Option<f64>, f64),
+}
+
+/// nu of `t-idlma` with networks that were trained for none: the paper's.
+const NU_OF_T_IDLMA: f64 = 500.0;
+/// nu of the low-rank part of `t-pop-idlma` with networks that were trained beside none.
+const NU_OF_LOW_RANK: f64 = 100.0;
+
+impl Family {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Idlma => "idlma",
+            Self::TIdlma(_) => "t-idlma",
+            Self::EbIdlma => "eb-idlma",
+            Self::GPop(_) => "g-pop-idlma",
+            Self::TPop(..) => "t-pop-idlma",
+        }
+    }
+
+    fn has_low_rank_part(self) -> bool {
+        matches!(self, Self::GPop(_) | Self::TPop(..))
+    }
+
+    /// The product, and nu_NMF for networks that take it as an input.
+    fn product(self, models: &[SourceNetwork]) -> (Product, Option<f64>) {
+        let losses = || models.iter().map(|model| &model.network.header().loss);
+        match self {
+            Self::Idlma => (Product::Gauss { eta: 0.0 }, None),
+            Self::GPop(eta) => (Product::Gauss { eta }, None),
+            Self::EbIdlma => (Product::Student { low_rank: NU_OF_LOW_RANK, network: NU_OF_LOW_RANK }, None),
+            Self::TIdlma(nu) => {
+                let trained = losses().find_map(|loss| match loss {
+                    Loss::Student { nu } => Some(*nu),
+                    _ => None,
+                });
+                let nu = nu.or(trained).unwrap_or(NU_OF_T_IDLMA);
+                (Product::Student { low_rank: nu, network: nu }, None)
+            }
+            Self::TPop(nu, network) => {
+                let trained = losses().find_map(|loss| match loss {
+                    Loss::Product { nu_nmf } => Some(*nu_nmf),
+                    _ => None,
+                });
+                let nu = nu.or(trained).unwrap_or(NU_OF_LOW_RANK);
+                (Product::Student { low_rank: nu, network }, Some(nu))
+            }
+        }
+    }
+
+    /// Why a network does not serve, if so.
+    fn refusal(self, loss: &Loss, product: Product, nu_nmf: Option<f64>) -> Option<String> {
+        let differs = |a: f64, b: f64| (a - b).abs() > 1e-6 * b.abs();
+        match (self, loss) {
+            // plain magnitude estimates serve everywhere but where a network has to tell its nu
+            (Self::EbIdlma, Loss::EmpiricalBayes) => None,
+            (Self::EbIdlma, _) => Some("does not tell nu".into()),
+            (_, Loss::SquareRoot | Loss::ItakuraSaito) => None,
+            (Self::TIdlma(_), Loss::Student { nu }) => match product {
+                Product::Student { network, .. } if differs(network, *nu) => {
+                    Some(format!("was trained for nu={nu}, and nu={network} is asked for"))
+                }
+                _ => None,
+            },
+            (Self::TPop(..), Loss::Product { nu_nmf: trained }) => nu_nmf
+                .filter(|nu| differs(*nu, *trained))
+                .map(|nu| format!("was trained beside nu={trained}, and nu={nu} is asked for")),
+            (Self::TPop(..), Loss::ConditionedProduct { lowest, highest }) => nu_nmf
+                .filter(|nu| !(*lowest..=*highest).contains(nu))
+                .map(|nu| format!("was trained beside nu={lowest} to {highest}, and nu={nu} is asked for")),
+            (_, loss) => Some(format!("was trained with the loss {loss}")),
+        }
+    }
+}
+
+/// A guided run, what its sources are called, and the transform and rate that its networks demand.
+pub(crate) struct Plan {
+    pub guided: Guided,
+    pub names: Vec<String>,
+    pub stft: StftSettings,
+    pub sample_rate: u32,
+    /// A model or dictionary to name where the rate does not fit.
+    pub whose: String,
+    /// Seconds that the networks took, summed over the runs of this plan.
+    pub clock: Clock,
+}
+
+/// Nanoseconds, counted by several runs.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Clock(Arc<AtomicU64>);
+
+impl Clock {
+    /// Seconds so far.
+    pub fn seconds(&self) -> f64 {
+        self.0.load(Ordering::Relaxed) as f64 * 1e-9
+    }
+
+    pub fn time<R>(&self, work: impl FnOnce() -> R) -> R {
+        let begin = Instant::now();
+        let done = work();
+        self.0.fetch_add(begin.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        done
+    }
+}
+
+/// A network as the demixing sees it.
+pub(crate) struct Bridge {
+    network: Arc<Network>,
+    name: String,
+    nu_nmf: Option<f64>,
+    /// Frames of the spectrogram from one frame of the network to the next.
+    step: usize,
+    clock: Clock,
+}
+
+impl Bridge {
+    pub fn new(model: &SourceNetwork, nu_nmf: Option<f64>, step: usize, clock: Clock) -> Self {
+        let conditioned = matches!(model.network.header().loss, Loss::ConditionedProduct { .. });
+        Self {
+            network: model.network.clone(),
+            name: format!("'{}' ({})", model.name, model.file),
+            nu_nmf: nu_nmf.filter(|_| conditioned),
+            step,
+            clock,
+        }
+    }
+}
+
+impl PowerEstimator for Bridge {
+    fn estimate(&self, magnitude: ArrayView2<'_, f32>) -> Result<PowerEstimate, String> {
+        self.clock.time(|| {
+            let dim = magnitude.dim();
+            let mut variance = Array2::zeros(dim);
+            let mut dof: Option<Array2<f32>> = None;
+            // a finer spectrogram is several of the network's, interleaved
+            for first in 0..self.step.min(dim.1) {
+                let frames = s![.., first..;self.step];
+                let said = self
+                    .network
+                    .estimate(magnitude.slice(frames), self.nu_nmf)
+                    .map_err(|e| format!("the network of {}: {e}", self.name))?;
+                variance.slice_mut(frames).assign(&said.sigma.mapv(|sigma| sigma * sigma));
+                if let Some(nu) = said.dof {
+                    dof.get_or_insert_with(|| Array2::ones(dim)).slice_mut(frames).assign(&nu);
+                }
+            }
+            Ok(PowerEstimate { variance, dof })
+        })
+    }
+}
+
+/// What the transforms of networks and dictionaries are compared by.
+fn transform_text(stft: &StftSettings, sample_rate: u32) -> String {
+    let filled = stft.for_rate(sample_rate);
+    let n = |x: Option<usize>| x.unwrap_or(0);
+    format!(
+        "{} Hz, fft={}, window_length={}, hop={}, window={}",
+        sample_rate,
+        n(filled.fft),
+        n(filled.window_length),
+        n(filled.hop),
+        filled.window
+    )
+}
+
+/// The models' common transform; an error names two that differ, or says that there is no model.
+pub(crate) fn common_transform(
+    models: &[SourceNetwork],
+    dictionaries: &[Dictionary],
+    method: &str,
+) -> Result<(StftSettings, u32, String), SeparationError> {
+    let refuse = |why: String| Err(SeparationError::Request(why));
+    let Some(first) = models.first() else {
+        return refuse(format!(
+            "{method} needs a network: add --model NAME=FILE ('demix train' makes one), or take --method ilrma"
+        ));
+    };
+    let header = first.network.header();
+    let own = transform_text(&header.stft, header.sample_rate);
+    let whose = format!("model '{}' ({})", first.name, first.file);
+    for other in models {
+        let header = other.network.header();
+        let theirs = transform_text(&header.stft, header.sample_rate);
+        if theirs != own {
+            return refuse(format!(
+                "{whose} works at {own}, model '{}' ({}) at {theirs}: train both for one transform",
+                other.name, other.file
+            ));
+        }
+    }
+    for other in dictionaries {
+        let theirs = transform_text(&other.stft, other.sample_rate);
+        if theirs != own {
+            return refuse(format!(
+                "{whose} works at {own}, dictionary '{}' at {theirs}: learn the dictionary for the model's transform",
+                other.name
+            ));
+        }
+        if other.exponent != 2.0 {
+            return refuse(format!(
+                "dictionary '{}' holds spectra |X|^{}, beside a network it has to hold powers: learn it with \
+                 --set spectrum_exponent=2",
+                other.name, other.exponent
+            ));
+        }
+    }
+    Ok((header.stft.for_rate(header.sample_rate), header.sample_rate, whose))
+}
+
+/// Refuses a network that was not trained to tell magnitudes alone, for `dnn-wf` and `fscm-dnn`.
+pub(crate) fn refuse_loss(model: &SourceNetwork, method: &str) -> Result<(), SeparationError> {
+    match Family::Idlma.refusal(&model.network.header().loss, Product::Gauss { eta: 0.0 }, None) {
+        None => Ok(()),
+        Some(why) => Err(refusal(model, method, &why)),
+    }
+}
+
+fn refusal(model: &SourceNetwork, method: &str, why: &str) -> SeparationError {
+    SeparationError::Request(format!(
+        "{method}: model '{}' ({}) {why}; train one with --for {method}, or say --set any_network=true",
+        model.name, model.file
+    ))
+}
+
+/// The names of all sources: those of models, dictionaries and free sources in the order given, then blind ones.
+pub(crate) fn source_names(request: &Request) -> Result<Vec<String>, SeparationError> {
+    let mut names: Vec<String> = Vec::new();
+    let given = request.models.iter().map(|m| &m.name);
+    let given = given.chain(request.dictionaries.iter().map(|d| &d.name));
+    for name in given.chain(request.free.iter().map(|(name, _)| name)) {
+        if !names.contains(name) {
+            names.push(name.clone());
+        }
+    }
+    let n = request.n_sources.or(request.n_channels).unwrap_or(DEFAULT_SOURCES);
+    if names.len() > n {
+        return Err(SeparationError::Request(format!(
+            "{} sources are named ({}), {n} {}: name fewer, or raise --sources",
+            names.len(),
+            names.join(", "),
+            if request.n_sources.is_some() { "are asked for" } else { "channels tell at most as many apart" }
+        )));
+    }
+    let blind = n - names.len();
+    names.extend(numbered("source", blind));
+    Ok(names)
+}
+
+/// Puts a guided run together.
+pub(crate) fn plan(
+    request: &Request,
+    family: Family,
+    mut settings: GuidedSettings,
+    part: &PartSettings,
+) -> Result<Plan, SeparationError> {
+    settings.check()?;
+    part.check()?;
+    if let Some(seed) = request.seed {
+        settings.seed = seed;
+    }
+    let (mut stft, sample_rate, whose) =
+        common_transform(&request.models, &request.dictionaries, family.name())?;
+    let mut step = 1;
+    if let (Some(hop), Some(trained)) = (part.hop, stft.hop) {
+        if hop > trained || trained % hop != 0 {
+            return Err(SeparationError::Request(format!(
+                "hop={hop}: {whose} was trained with hop={trained}, which has to be a multiple of it"
+            )));
+        }
+        step = trained / hop;
+        stft.hop = Some(hop);
+    }
+    let (product, nu_nmf) = family.product(&request.models);
+    if !part.any_network {
+        for model in &request.models {
+            if let Some(why) = family.refusal(&model.network.header().loss, product, nu_nmf) {
+                return Err(refusal(model, family.name(), &why));
+            }
+        }
+    }
+    let clock = Clock::default();
+    let names = source_names(request)?;
+    let sources = names.iter().map(|name| {
+        let networks: Vec<Arc<dyn PowerEstimator>> = request
+            .models
+            .iter()
+            .filter(|model| model.name == *name)
+            .map(|model| Arc::new(Bridge::new(model, nu_nmf, step, clock.clone())) as Arc<dyn PowerEstimator>)
+            .collect();
+        let dictionary =
+            request.dictionaries.iter().find(|d| d.name == *name).map(|d| d.components.mapv(f64::from));
+        let free = request.free.iter().find(|(free, _)| free == name).map(|(_, k)| *k);
+        let alone = networks.is_empty() && dictionary.is_none();
+        let components = match free {
+            Some(k) => k,
+            None if alone || family.has_low_rank_part() => part.components,
+            None => 0,
+        };
+        Known { networks, dictionary, components }
+    });
+    let sources: Vec<Known> = sources.collect();
+    let guided = Guided { sources, product, settings };
+    guided.check(names.len())?;
+    Ok(Plan { guided, names, stft, sample_rate, whose, clock })
+}
