@@ -384,7 +384,7 @@ impl<T: Scalar> State<T> {
     fn variance<D: SlotDensity>(&self, density: D, bin: usize, stride: usize) -> Variance<'_, T, D> {
         Variance {
             density,
-            t: &self.dictionary.get(bin * self.n_components..).map_or(&[][..], |t| {
+            t: self.dictionary.get(bin * self.n_components..).map_or(&[][..], |t| {
                 // the step takes the dictionary out while it writes to it
                 &t[..self.n_components.min(t.len())]
             }),

@@ -214,10 +214,7 @@ impl Separator for WienerSeparator {
         let (n_bins, _, n_frames) = x.dim();
         for (n, name) in self.names.iter().enumerate() {
             let clock = Instant::now();
-            let image = match &full_rank {
-                Some(found) => Some(found.image(x.view(), n)),
-                None => None,
-            };
+            let image = full_rank.as_ref().map(|found| found.image(x.view(), n));
             let mut samples = Array2::zeros(heard.samples.dim());
             for (channel, mut out) in samples.rows_mut().into_iter().enumerate() {
                 let sound = stft.inverse_blocks(n_frames, heard.n_samples(), |frames, out| {

@@ -202,13 +202,16 @@ fn mixed(pair: &Pair, gain: f64) -> Vec<f32> {
     mixture
 }
 
+/// A source and what is beside it.
+type Sounds = (Vec<f32>, Vec<f32>);
+
 /// The same part of both tracks, where both sound, at one level; at most `most` samples.
 fn sounding(
     reader: &Reader,
     target: &Track,
     other: &Track,
     most: u64,
-) -> Result<Option<(Vec<f32>, Vec<f32>)>, CorpusError> {
+) -> Result<Option<Sounds>, CorpusError> {
     let whole = target.n_samples.min(other.n_samples);
     let length = whole.min(most);
     for place in PLACES {

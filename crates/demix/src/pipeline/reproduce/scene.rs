@@ -28,8 +28,6 @@ pub struct Case {
 pub struct Scene {
     /// What microphones hear.
     pub mixture: Waveform,
-    /// Each source alone at the microphones.
-    pub images: Vec<Waveform>,
     /// Each source alone at the first microphone.
     pub references: Vec<Waveform>,
     /// Scores of the mixture itself.
@@ -112,7 +110,7 @@ impl Case {
         let heard = [first(&mixture)];
         let judge = BssEval::new(&references, &heard, FILTER_LENGTH)?;
         let unprocessed = judge.sources(&Order::all_from_one(references.len()))?;
-        Ok(Some(Scene { mixture, images, references, unprocessed }))
+        Ok(Some(Scene { mixture, references, unprocessed }))
     }
 }
 

@@ -272,7 +272,7 @@ impl Plan {
         Ok(Self {
             files,
             settings,
-            loss: header.loss.clone(),
+            loss: header.loss,
             pretrain,
             description,
             header,

@@ -56,7 +56,7 @@ impl Plan {
 
     /// The loss of an epoch, counted from 0.
     fn loss_of(&self, epoch: usize) -> Loss {
-        if epoch < self.pretrain { Loss::SquareRoot } else { self.loss.clone() }
+        if epoch < self.pretrain { Loss::SquareRoot } else { self.loss }
     }
 }
 
@@ -97,7 +97,7 @@ impl<'a> Run<'a> {
             let epoch = self.state.description.epochs;
             let loss = self.plan.loss_of(epoch);
             if self.trainer.header().loss != loss {
-                self.trainer.set_loss(loss.clone())?;
+                self.trainer.set_loss(loss)?;
                 self.first_step = self.trainer.steps();
             }
             let training_loss = self.epoch(watch)?;
