@@ -269,7 +269,7 @@ fn other_losses_begin_with_the_square_root() {
     let more = [("pretrain", "2"), ("epochs", "4"), ("every", "10"), ("loss", "is")];
     let (done, _) = trained(&request(data.path(), &out.path().join("x"), &more));
     let losses: Vec<&str> = done.record.epochs.iter().map(|row| row.loss.as_str()).collect();
-    assert_eq!(losses, ["square-root", "square-root", "is", "is"]);
+    assert_eq!(losses, ["square-root", "square-root", "itakura-saito", "itakura-saito"]);
     // the end of each loss is judged; a network of the first one is never the result
     let judged: Vec<bool> = done.record.epochs.iter().map(|row| row.improvement.is_some()).collect();
     assert_eq!(judged, [false, true, false, true]);

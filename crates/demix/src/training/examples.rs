@@ -20,7 +20,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use super::chance::{below, between, distinct, unit};
-use super::speed::{at_speed, needed};
+use super::speed::Speed;
 use crate::corpus::{CorpusError, Reader, Song, Track};
 use crate::separation::SeparationError;
 
@@ -53,6 +53,9 @@ const SILENCE: f64 = 1e-4;
 /// Excerpts that are tried where silent ones are found: stems rest for a few bars, rarely for most of a song.
 const TRIES: usize = 8;
 
+/// Speeds that are drawn from, evenly over the range: enough that none is heard twice.
+const SPEEDS: usize = 33;
+
 /// Mixtures for one source, made when they are asked for.
 pub struct AugmentedExamples {
     reader: Arc<Reader>,
@@ -62,6 +65,8 @@ pub struct AugmentedExamples {
     targets: Vec<Track>,
     /// The other stems, by kind.
     others: Vec<Vec<Track>>,
+    /// Empty where sound is played as it is.
+    speeds: Vec<Speed>,
     /// Frame of an excerpt's transform that is the first without padding in it.
     first_frame: usize,
 }
@@ -111,7 +116,12 @@ impl AugmentedExamples {
         let others = kinds.into_iter().map(|(_, tracks)| tracks).collect();
         let (window, hop) = lengths(&stft);
         let first_frame = (window / 2).div_ceil(hop);
-        Ok(Self { reader, stft, settings: settings.clone(), seed, targets, others, first_frame })
+        let speed = |i: usize| 1.0 + settings.speed * (2.0 * i as f64 / (SPEEDS - 1) as f64 - 1.0);
+        let speeds = match settings.speed > 0.0 {
+            true => (0..SPEEDS).map(|i| Speed::new(speed(i))).collect(),
+            false => Vec::new(),
+        };
+        Ok(Self { reader, stft, settings: settings.clone(), seed, targets, others, speeds, first_frame })
     }
 
     /// All stems that examples are made of.
@@ -173,10 +183,9 @@ impl AugmentedExamples {
     /// An excerpt from anywhere in one of the tracks, not silent where that can be had, of random speed and sign.
     fn excerpt_of(&self, rng: &mut ChaCha8Rng, tracks: &[Track]) -> Result<Vec<f32>, CorpusError> {
         let length = self.n_samples();
-        let speed = 1.0 + between(rng, -self.settings.speed, self.settings.speed);
+        let speed = self.speeds.get(below(rng, SPEEDS as u64) as usize);
         let sign = if unit(rng) < 0.5 { -1.0 } else { 1.0 };
-        let is_changed = self.settings.speed > 0.0;
-        let n = if is_changed { needed(length, speed) } else { length };
+        let n = speed.map_or(length, |speed| speed.needed(length));
         let mut sound = Vec::new();
         for _ in 0..TRIES {
             let track = &tracks[below(rng, tracks.len() as u64) as usize];
@@ -185,7 +194,10 @@ impl AugmentedExamples {
                 break;
             }
         }
-        let mut sound = if is_changed { at_speed(&sound, length, speed) } else { sound };
+        let mut sound = match speed {
+            Some(speed) => speed.play(&sound, length),
+            None => sound,
+        };
         scale(&mut sound, sign);
         Ok(sound)
     }

@@ -302,10 +302,12 @@ fn picture(source: &str, record: &Record) -> demix_figure::Picture {
     };
     let improvement: Vec<(f64, f64)> = of(&|row| row.improvement);
     // losses differ in scale: each has its panel
+    let titles: Vec<String> = names.iter().map(|name| format!("loss ({name})")).collect();
     let mut panels: Vec<LearningPanel<'_>> = names
         .iter()
-        .map(|&name| LearningPanel {
-            y_title: name,
+        .zip(&titles)
+        .map(|(&name, title)| LearningPanel {
+            y_title: title,
             curves: vec![
                 ("training loss", of(&|row| (row.loss == name).then_some(row.training_loss))),
                 ("validation loss", of(&|row| row.validation_loss.filter(|_| row.loss == name))),
