@@ -312,8 +312,10 @@ mod tests {
         }
     }
 
+    type Scene = (Vec<Array3<Complex<f32>>>, Array3<Complex<f32>>, Vec<Array2<f32>>);
+
     /// Three sources that take turns, on two microphones: images (sources, bins, channels, frames), their sum, powers.
-    fn scene() -> (Vec<Array3<Complex<f32>>>, Array3<Complex<f32>>, Vec<Array2<f32>>) {
+    fn scene() -> Scene {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let mut number = move || (rng.next_u64() >> 40) as f32 / (1u64 << 24) as f32 - 0.5;
         let (bins, m, frames) = (5, 2, 60);

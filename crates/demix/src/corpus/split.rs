@@ -49,7 +49,7 @@ mod tests {
     fn corpus(n: usize) -> Corpus {
         let song = |i: usize| Song {
             name: format!("{i}"),
-            part: if i % 3 == 0 { Part::Test } else { Part::Dev },
+            part: if i.is_multiple_of(3) { Part::Test } else { Part::Dev },
             mixture: None,
             stems: vec![],
         };
