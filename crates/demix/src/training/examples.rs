@@ -207,7 +207,7 @@ impl AugmentedExamples {
         let sound = Waveform::mono(samples, self.reader.rate());
         let spectrogram = self.stft.forward(&sound).expect("an excerpt has samples");
         let frames = self.first_frame..self.first_frame + self.settings.frames;
-        spectrogram.data.index_axis(Axis(1), 0).slice(s![.., frames]).mapv(|x| x.norm())
+        spectrogram.data.index_axis(Axis(1), 0).slice(s![.., frames]).mapv(|x| x.norm_sqr().sqrt())
     }
 }
 

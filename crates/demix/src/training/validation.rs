@@ -121,8 +121,8 @@ impl Validation {
         let (pair, gain) = self.of(index);
         let mixture = mixed(pair, gain);
         Excerpt {
-            mixture: self.transform(&mixture).mapv(|x| x.norm()),
-            source: self.transform(&pair.target).mapv(|x| x.norm()),
+            mixture: self.transform(&mixture).mapv(|x| x.norm_sqr().sqrt()),
+            source: self.transform(&pair.target).mapv(|x| x.norm_sqr().sqrt()),
         }
     }
 
@@ -157,7 +157,7 @@ impl Validation {
     ) -> Result<f64, ValidationError> {
         let mixture = mixed(pair, gain);
         let mut spectrum = self.transform(&mixture);
-        let magnitude = spectrum.mapv(|x| x.norm());
+        let magnitude = spectrum.mapv(|x| x.norm_sqr().sqrt());
         let sigma = network.estimate(magnitude.view(), nu_nmf)?.sigma;
         Zip::from(&mut spectrum).and(&magnitude).and(&sigma).for_each(|x, &m, &sigma| {
             let (power, whole) = (sigma * sigma, m * m);
