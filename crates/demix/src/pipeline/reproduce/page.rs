@@ -92,7 +92,7 @@ fn improvements(rows: &[Row], scores: &[MixtureScores], used: &[usize]) -> Optio
     let data: Vec<_> = shown.iter().filter(|row| rows.contains(row)).map(of_row).collect();
     let series: Vec<BarSeries<'_>> =
         data.iter().map(|(name, values, errors)| BarSeries { name, values, errors: Some(errors) }).collect();
-    let title = "SDR improvement by method, half the 95 % interval as error bar";
+    let title = "SDR improvement by method, with 95 % intervals";
     let plot = BarPlot { title, y_title: "SDR improvement (dB)", groups: &groups, series: &series };
     (!data.is_empty()).then(|| ("improvements".into(), title.into(), bars(&plot)))
 }
@@ -106,7 +106,7 @@ fn average_spectra(spectra: &Spectra) -> Vec<Drawn> {
         };
         let curves = vec![("training", curve(Part::Dev)), ("Test", curve(Part::Test))];
         let title =
-            format!("Average spectrum of {source}: level of 24 bands (dB) over log10 of frequency in Hz");
+            format!("Average spectrum of {source} in 24 bands");
         let panel = LearningPanel { y_title: "level (dB)", curves };
         let picture = learning_curves(&title, "log10 of frequency in Hz", &[panel]);
         (format!("spectrum-{source}"), title, picture)
@@ -163,7 +163,7 @@ fn energies(scores: &[MixtureScores], group: usize) -> Option<Drawn> {
         return None;
     }
     let title =
-        format!("Energy of the low-rank part re the networks', both as they enter r, {}", name_of(group));
+        format!("Energy of the low-rank part re the networks', {}", name_of(group));
     let panel = LearningPanel { y_title: "log10 of the ratio", curves };
     let picture = learning_curves(&title, "iterations", &[panel]);
     Some((format!("energies-{}", name_of(group).replace('/', "-")), title, picture))
@@ -202,7 +202,7 @@ fn by_mismatch(rows: &[Row], scores: &[MixtureScores]) -> Option<Drawn> {
     let series: Vec<BarSeries<'_>> =
         data.iter().map(|(name, values)| BarSeries { name, values, errors: None }).collect();
     let title =
-        "What the low-rank part adds to idlma, by eta and by the distance of a song from the training songs";
+        "What the low-rank part adds, by distance from the training songs";
     let plot = BarPlot { title, y_title: "SDR over idlma's (dB)", groups: &groups, series: &series };
     Some(("mismatch".into(), title.into(), bars(&plot)))
 }
