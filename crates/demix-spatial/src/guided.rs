@@ -28,8 +28,8 @@ demix_signal::settings! {
         /// Steps of source model and demixing between two looks of the networks.
         pub inner: usize = 10, range 1.0 ..= 10000.0;
         /// A network's variance is at least this share of the estimate's mean power: too small a floor trusts a network
-        /// that hears nothing.
-        pub variance_floor: f64 = 1e-2, range 0.0 ..= 1.0;
+        /// that hears nothing; auto: 0.01, and 0.001 where every network has a low-rank part beside it.
+        pub variance_floor: Option<f64> = None, range 0.0 ..= 1.0;
         /// What fixes the scale of the outputs inside the loop; networks want that of the reference microphone.
         pub normalization: Normalization = Normalization::ProjectionBack;
         /// Whether the source models follow when an output is rescaled, so that the cost does not change; the paper
@@ -99,6 +99,12 @@ impl Guided {
         self.settings.outer.saturating_mul(self.settings.inner)
     }
 
+    /// What `auto` means for the floor of the networks' variances.
+    fn variance_floor(&self) -> f64 {
+        let alone = |known: &Known| known.components == 0 && known.dictionary.is_none();
+        if self.sources.iter().any(alone) { FLOOR_ALONE } else { FLOOR_BESIDE_LOW_RANK }
+    }
+
     /// Checks that the parts fit together.
     ///
     /// # Errors
@@ -152,8 +158,8 @@ impl Guided {
                 .then(|| Factors::random(shape, known.components, learned, &mut rng));
             experts.push(Experts { low_rank, networks: known.networks.clone() });
         }
-        let (product, variance_floor, rescale_model) =
-            (self.product, settings.variance_floor, settings.rescale_model);
+        let (product, rescale_model) = (self.product, settings.rescale_model);
+        let variance_floor = settings.variance_floor.unwrap_or_else(|| self.variance_floor());
         let product = ProductSettings { product, variance_floor, rescale_model };
         let mut model = ProductOfPriors::<T>::new(shape, experts, product)?;
         let mut demixing = match input.begin {
@@ -203,5 +209,9 @@ impl Guided {
     }
 }
 
+/// The floor of a network's variance where nothing else is known of its source.
+const FLOOR_ALONE: f64 = 1e-2;
+/// The floor where a low-rank part fills what the network misses; docs/guided-demixing.md has the measurement.
+const FLOOR_BESIDE_LOW_RANK: f64 = 1e-3;
 /// Steps of the factors alone where the demixing matrices are given.
 const FIT_ITERATIONS: usize = 20;

@@ -227,8 +227,10 @@ fn a_source_without_a_network_is_blind_and_a_finer_hop_is_the_networks_interleav
     let names: Vec<&str> = found.sources.iter().map(|source| source.name.as_str()).collect();
     assert_eq!(names, ["tones", "source-1"]);
     assert!(improvement(&found, &mixture, &references, &Order::Fixed) > 2.0);
-    let fine = separate("g-pop-idlma", &mixture, 0, &[("hop", "128")], models());
+    let fine = separate("g-pop-idlma", &mixture, 0, &[], models());
     assert_eq!(fine.outcome.stft.hop, Some(128));
+    let coarse = separate("g-pop-idlma", &mixture, 0, &[("hop", "512")], models());
+    assert_eq!(coarse.outcome.stft.hop, Some(512));
     assert!(improvement(&fine, &mixture, &references, &Order::Fixed) > 4.0);
 }
 

@@ -47,8 +47,8 @@ demix_signal::settings! {
         pub components: usize = 20, range 1.0 ..= 1000.0;
         /// Take networks that were trained for another method or another nu, too.
         pub any_network: bool = false;
-        /// Distance of two frames; auto: as the networks were trained. Shorter ones, of which the networks' is a
-        /// multiple, give the demixing more frames to learn from.
+        /// Distance of two frames, of which that of the networks is a multiple: more frames for the demixing to learn
+        /// from; auto: a quarter of the networks'.
         pub hop: Option<usize> = None, unit "samples", range 1.0 ..= 1048576.0;
     }
 }
@@ -56,8 +56,9 @@ demix_signal::settings! {
 demix_signal::settings! {
     /// Gaussian products.
     pub struct ShareSettings {
-        /// The share of the low-rank part in the variance, 0 to 1: 1 is ilrma, 0 is idlma.
-        pub eta: f64 = 1e-2, range 0.0 ..= 1.0;
+        /// The share of the low-rank part in the variance at the start, 0 to 1: the part grows until it is as strong as
+        /// the networks, the later the smaller this is. 1 is ilrma, 0 is idlma.
+        pub eta: f64 = 1e-10, range 0.0 ..= 1.0;
     }
 }
 
@@ -149,6 +150,8 @@ pub(crate) enum Family {
     TPop(Option<f64>, f64),
 }
 
+/// Frames of the demixing for one of the networks.
+const FINER: usize = 4;
 /// nu of `t-idlma` with networks that were trained for none: the paper's.
 const NU_OF_T_IDLMA: f64 = 500.0;
 /// nu of the low-rank part of `t-pop-idlma` with networks that were trained beside none.
@@ -408,7 +411,8 @@ pub(crate) fn plan(
     let (mut stft, sample_rate, whose) =
         common_transform(&request.models, &request.dictionaries, family.name())?;
     let mut step = 1;
-    if let (Some(hop), Some(trained)) = (part.hop, stft.hop) {
+    let quarter = stft.hop.filter(|hop| hop.is_multiple_of(FINER)).map(|hop| hop / FINER);
+    if let (Some(hop), Some(trained)) = (part.hop.or(quarter), stft.hop) {
         if hop > trained || trained % hop != 0 {
             return Err(SeparationError::Request(format!(
                 "hop={hop}: {whose} was trained with hop={trained}, which has to be a multiple of it"

@@ -105,8 +105,7 @@ fn average_spectra(spectra: &Spectra) -> Vec<Drawn> {
             spectra.centres.iter().map(|hertz| hertz.log10()).zip(levels).collect()
         };
         let curves = vec![("training", curve(Part::Dev)), ("Test", curve(Part::Test))];
-        let title =
-            format!("Average spectrum of {source} in 24 bands");
+        let title = format!("Average spectrum of {source} in 24 bands");
         let panel = LearningPanel { y_title: "level (dB)", curves };
         let picture = learning_curves(&title, "log10 of frequency in Hz", &[panel]);
         (format!("spectrum-{source}"), title, picture)
@@ -162,8 +161,7 @@ fn energies(scores: &[MixtureScores], group: usize) -> Option<Drawn> {
     if curves.is_empty() {
         return None;
     }
-    let title =
-        format!("Energy of the low-rank part re the networks', {}", name_of(group));
+    let title = format!("Energy of the low-rank part re the networks', {}", name_of(group));
     let panel = LearningPanel { y_title: "log10 of the ratio", curves };
     let picture = learning_curves(&title, "iterations", &[panel]);
     Some((format!("energies-{}", name_of(group).replace('/', "-")), title, picture))
@@ -201,8 +199,7 @@ fn by_mismatch(rows: &[Row], scores: &[MixtureScores]) -> Option<Drawn> {
         .collect();
     let series: Vec<BarSeries<'_>> =
         data.iter().map(|(name, values)| BarSeries { name, values, errors: None }).collect();
-    let title =
-        "What the low-rank part adds, by distance from the training songs";
+    let title = "What the low-rank part adds, by distance from the training songs";
     let plot = BarPlot { title, y_title: "SDR over idlma's (dB)", groups: &groups, series: &series };
     Some(("mismatch".into(), title.into(), bars(&plot)))
 }

@@ -21,8 +21,8 @@ pub enum Row {
     TPop(f64),
     /// Product of Gaussian experts, with eta.
     GPop(f64),
-    /// Product of Gaussian experts, eta = 1e-2, on four times as many frames.
-    GPopFine,
+    /// Product of Gaussian experts as `demix separate` runs it: on four times as many frames, with a lower floor.
+    GPopOfDemix,
     /// `idlma` whose networks are the truth: a bound.
     TrueVariance,
     /// `g-pop-idlma` with eta = 1e-2 whose networks are the truth.
@@ -52,7 +52,7 @@ impl Row {
         rows.extend([Self::Idlma, Self::TIdlma, Self::EbIdlma]);
         rows.extend(NUS.map(Self::TPop));
         rows.extend(ETAS.map(Self::GPop));
-        rows.extend([Self::GPopFine, Self::TrueVariance, Self::TrueVarianceGPop]);
+        rows.extend([Self::GPopOfDemix, Self::TrueVariance, Self::TrueVarianceGPop]);
         rows
     }
 
@@ -80,7 +80,7 @@ impl Row {
             Self::EbIdlma => "eb-idlma".into(),
             Self::TPop(nu) => format!("t-pop-idlma, nu {}", power_of_ten(nu)),
             Self::GPop(eta) => format!("g-pop-idlma, eta {}", power_of_ten(eta)),
-            Self::GPopFine => "g-pop-idlma, eta 1e-2, a quarter of the hop".into(),
+            Self::GPopOfDemix => "g-pop-idlma, defaults of demix".into(),
             Self::TrueVariance => "idlma with the true variance".into(),
             Self::TrueVarianceGPop => "g-pop-idlma, eta 1e-2, with the true variance".into(),
         }
@@ -94,7 +94,7 @@ impl Row {
                 | Self::IlrmaOfDemix
                 | Self::TPop(_)
                 | Self::GPop(_)
-                | Self::GPopFine
+                | Self::GPopOfDemix
                 | Self::TrueVarianceGPop
         )
     }
@@ -102,7 +102,7 @@ impl Row {
     /// Which networks it needs.
     pub fn needs(self) -> Option<Training> {
         match self {
-            Self::DnnWf | Self::FscmDnn | Self::Idlma | Self::GPop(_) | Self::GPopFine => {
+            Self::DnnWf | Self::FscmDnn | Self::Idlma | Self::GPop(_) | Self::GPopOfDemix => {
                 Some(Training::Plain)
             }
             Self::TIdlma => Some(Training::Student),

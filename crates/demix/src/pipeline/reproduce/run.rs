@@ -18,7 +18,7 @@ use crate::method::{Method, Request};
 use crate::pipeline::PipelineError;
 use crate::separation::SeparationError;
 use crate::spatial::SourceNetwork;
-use crate::spatial::guided::{Family, PartSettings, plan};
+use crate::spatial::guided::{Family, PartSettings, ShareSettings, plan};
 
 /// What one run gave.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -59,6 +59,9 @@ pub struct Laboratory {
     /// Components of each source.
     pub components: usize,
 }
+
+/// epsilon_1 of all rows, as a share of the estimate's mean power.
+const FLOOR: f64 = 1e-2;
 
 /// Knows the source.
 struct Truth(Array2<f32>);
@@ -171,17 +174,18 @@ impl Laboratory {
         row: Row,
         seed: u64,
     ) -> Result<(Guided, StftSettings), SeparationError> {
-        let settings = GuidedSettings { seed, ..GuidedSettings::default() };
-        let mut part = PartSettings { components: self.components, ..PartSettings::default() };
+        // the paper's transform and one floor for all, but for the row of our own defaults
+        let own = row == Row::GPopOfDemix;
+        let variance_floor = (!own).then_some(FLOOR);
+        let settings = GuidedSettings { seed, variance_floor, ..GuidedSettings::default() };
+        let hop = self.stft.hop.filter(|_| !own);
+        let part = PartSettings { components: self.components, hop, ..PartSettings::default() };
         let family = match row {
             Row::TIdlma => Family::TIdlma(Some(NU_OF_T_IDLMA)),
             Row::EbIdlma => Family::EbIdlma,
             Row::TPop(nu) => Family::TPop(Some(nu), nu),
             Row::GPop(eta) => Family::GPop(eta),
-            Row::GPopFine => {
-                part.hop = self.stft.hop.map(|hop| (hop / 4).max(1));
-                Family::GPop(1e-2)
-            }
+            Row::GPopOfDemix => Family::GPop(ShareSettings::default().eta),
             Row::TrueVariance | Row::TrueVarianceGPop => return self.truth(scene, row, settings),
             _ => Family::Idlma,
         };
