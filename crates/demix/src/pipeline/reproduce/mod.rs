@@ -54,7 +54,7 @@ demix_signal::settings! {
         pub seeds: usize = 3, range 1.0 ..= 1000.0;
         /// Components of each source.
         pub components: usize = 20, range 1.0 ..= 1000.0;
-        /// Only the rows ilrma, dnn-wf, idlma, g-pop-idlma and the true variance.
+        /// Only the rows ilrma, dnn-wf, idlma, g-pop-idlma, the two methods with demix's defaults, and the true variance.
         pub few_rows: bool = false;
         /// Parts of the songs that tables show apart: NAME=TEXT,NAME=TEXT..., each for the songs whose name holds the
         /// text.

@@ -76,6 +76,7 @@ fn improvements(rows: &[Row], scores: &[MixtureScores], used: &[usize]) -> Optio
         Row::Idlma,
         Row::GPop(1e-2),
         Row::GPop(DRAWN_ETA),
+        Row::GPopOfDemix,
         Row::TrueVariance,
     ];
     let names: Vec<String> = used.iter().map(|&group| name_of(group)).collect();

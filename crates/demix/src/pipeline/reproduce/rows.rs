@@ -58,14 +58,9 @@ impl Row {
 
     /// Those of a short run.
     pub fn few() -> Vec<Self> {
-        vec![
-            Self::Ilrma,
-            Self::DnnWf,
-            Self::Idlma,
-            Self::GPop(1e-2),
-            Self::GPop(DRAWN_ETA),
-            Self::TrueVariance,
-        ]
+        let paper = [Self::Ilrma, Self::DnnWf, Self::Idlma, Self::GPop(1e-2), Self::GPop(DRAWN_ETA)];
+        let ours = [Self::IlrmaOfDemix, Self::GPopOfDemix, Self::TrueVariance];
+        paper.into_iter().chain(ours).collect()
     }
 
     /// As results call it.
