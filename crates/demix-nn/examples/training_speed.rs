@@ -18,7 +18,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mixture = Array2::from_shape_fn((2049, 128), |(bin, frame)| {
         ((bin * 37 + frame * 101) as f32 * 0.01).sin().abs() / (1.0 + bin as f32 * 0.01)
     });
-    let excerpt = Excerpt { source: &mixture * 0.5, mixture };
+    let excerpt = Excerpt { source: &mixture * 0.5, mixture, margin: 0 };
     let examples = |_| Ok(excerpt.clone());
     println!("ms per step of 128 frames, 2049 bins, {device}, {} threads", rayon::current_num_threads());
     println!("width loss             all  examples forward loss backward optimizer");
@@ -36,10 +36,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         };
         let mut trainer = Trainer::new(header, TrainSettings { device, ..TrainSettings::default() })?;
         // the first steps find memory and, on devices, compile
-        trainer.epoch(&examples, 0, 3, &mut ())?;
+        trainer.epoch(&examples, 3, &mut ())?;
         let before = trainer.times();
         let start = std::time::Instant::now();
-        trainer.epoch(&examples, 0, steps, &mut ())?;
+        trainer.epoch(&examples, steps, &mut ())?;
         let all = start.elapsed().as_secs_f64() * 1e3 / steps as f64;
         let after = trainer.times();
         let [examples, forward, loss_time, backward, optimizer] = [

@@ -1,7 +1,8 @@
 //! Networks and interrupted trainings as bytes: safetensors, with a JSON object under `demix` in the metadata.
 //!
 //! A network: `{"header": {..}}` and one tensor of f32 for every parameter. An interrupted training has also
-//! `"training": {"settings": {..}, "step": ..}` and the optimiser's memory as tensors `first.NAME` and `second.NAME`.
+//! `"training": {"settings": {..}, "step": ..}` and, as many as there are, the optimiser's memories and the running mean as
+//! tensors `first.NAME`, `second.NAME` and `mean.NAME`.
 //! Nothing is allocated before the sizes that a file claims are compared with its length.
 
 use std::collections::HashMap;
@@ -16,8 +17,6 @@ use demix_signal::settings::Settings as _;
 
 /// Name of the JSON object in the metadata.
 const KEY: &str = "demix";
-/// Names of the optimiser's two memories.
-const MEMORIES: [&str; 2] = ["first", "second"];
 
 /// All that goes on when a training goes on.
 #[derive(Debug)]
@@ -27,7 +26,7 @@ pub(crate) struct Training {
     /// Steps that are done.
     pub step: u64,
     pub parameters: Vec<Parameter>,
-    /// The optimiser's memories, each with the parameters' names and shapes; as many as the optimiser keeps.
+    /// With the parameters' names and shapes, as [`TrainSettings::memories`] lists them.
     pub memories: Vec<Vec<Parameter>>,
 }
 
@@ -58,7 +57,7 @@ pub(crate) fn write_training(training: &Training) -> Vec<u8> {
     let memories = training
         .memories
         .iter()
-        .zip(MEMORIES)
+        .zip(training.settings.memories())
         .flat_map(|(memory, prefix)| memory.iter().map(move |p| (format!("{prefix}.{}", p.name), p)));
     write(json, parameters.chain(memories))
 }
@@ -80,7 +79,8 @@ pub(crate) fn read_training(bytes: &[u8]) -> Result<Training, NnError> {
         .ok_or_else(|| NnError::Checkpoint("the checkpoint's 'step' is not a number of steps".into()))?;
     nothing_left(&training, "training")?;
     let parameters = take_parameters(&mut tensors, &header, "")?;
-    let memories = MEMORIES[..settings.optimizer.memories()]
+    let memories = settings
+        .memories()
         .iter()
         .map(|prefix| take_parameters(&mut tensors, &header, &format!("{prefix}.")))
         .collect::<Result<_, _>>()?;

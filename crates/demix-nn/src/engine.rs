@@ -17,6 +17,7 @@ use crate::heads::{Heads, Row};
 use crate::layers::Parameter;
 use crate::optimizer::{Optimizer, sum_of_squares};
 use crate::random::{Use, dropout, generator};
+use crate::settings::MEAN;
 use crate::{DeviceName, NnError};
 
 /// Where the time of the steps went.
@@ -40,7 +41,7 @@ pub(crate) trait Engine: Send {
     fn step(&mut self, batch: &Batch, step: u64) -> Result<f64, NnError>;
     /// The weights, in the order of [`crate::layers`].
     fn parameters(&self) -> Vec<Vec<f32>>;
-    /// The optimiser's memories, each in the same order.
+    /// What [`crate::TrainSettings::memories`] lists, each in the same order.
     fn memories(&self) -> Vec<Vec<Vec<f32>>>;
     /// Where the time went.
     fn times(&self) -> StepTimes;
@@ -86,7 +87,7 @@ struct Graph<B: Backend> {
     shapes: Vec<[usize; 2]>,
     optimizer: Optimizer,
     parameters: Vec<Tensor<B, 2>>,
-    /// For each parameter as many as the optimiser keeps; empty where `host` has them.
+    /// For each parameter its memories; empty where `host` has them.
     memories: Vec<Vec<Tensor<B, 2>>>,
     /// On the processor: the memories of each parameter, updated in one loop.
     host: Option<Vec<Vec<Vec<f32>>>>,
@@ -331,12 +332,15 @@ pub(crate) fn cost(
     (costs.iter().sum::<f64>() / (batch.n_rows * bins) as f64, by_sigma, by_rho)
 }
 
-/// The optimiser's memories before the first step.
+/// The memories before the first step: the optimiser's are empty, the mean of the weights is the weights.
 pub(crate) fn fresh_memories(training: &mut Training) {
     let silent =
         |parameter: &Parameter| Parameter { values: vec![0.0; parameter.values.len()], ..parameter.clone() };
-    let memory: Vec<Parameter> = training.parameters.iter().map(silent).collect();
-    training.memories = vec![memory; training.settings.optimizer.memories()];
+    let fresh = |name: &str| match name {
+        MEAN => training.parameters.clone(),
+        _ => training.parameters.iter().map(silent).collect(),
+    };
+    training.memories = training.settings.memories().into_iter().map(fresh).collect();
 }
 
 #[cfg(test)]
@@ -397,7 +401,7 @@ mod tests {
             training.memories.clear();
             let features = crate::features::Features::new(&training.header);
             let magnitude = Array2::from_shape_fn((17, 9), |(i, j)| ((i * 7 + j * 3) as f32).sin().abs());
-            let excerpt = crate::Excerpt { source: &magnitude * 0.4, mixture: magnitude };
+            let excerpt = crate::Excerpt { source: &magnitude * 0.4, mixture: magnitude, margin: 0 };
             let batch = Batch::of_excerpt(&features, &excerpt).unwrap();
             let mut graph = Graph::<Flex>::new(training, true);
             let before = graph.parameters();

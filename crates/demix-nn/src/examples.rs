@@ -8,13 +8,16 @@ use crate::features::Features;
 
 /// A piece of a mixture and what the network shall find in it; magnitudes |X|, (bins, frames), of one shape.
 ///
-/// Neighbours of a frame are taken from the excerpt and are silent beyond its ends.
+/// Neighbours of a frame are taken from the excerpt and are silent beyond its ends: a margin as wide as the network's
+/// context lets it see in training what it will see in use.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Excerpt {
     /// Magnitudes of the mixture.
     pub mixture: Array2<f32>,
     /// Magnitudes of the source.
     pub source: Array2<f32>,
+    /// So many frames at each end are neighbours alone.
+    pub margin: usize,
 }
 
 /// A supply of excerpts without end.
@@ -47,7 +50,8 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    /// All frames of an excerpt but those whose neighbourhood is silent: they have no level and teach nothing.
+    /// All frames of an excerpt but its margins and those whose neighbourhood is silent: they have no level and teach
+    /// nothing.
     ///
     /// # Errors
     /// Shapes that differ from each other or from the network's bins, values that are no magnitudes.
@@ -63,7 +67,7 @@ impl Batch {
         }
         let mut batch = Self::default();
         let mut row = vec![0.0; features.n_inputs()];
-        for frame in 0..frames.n_frames() {
+        for frame in excerpt.margin..frames.n_frames().saturating_sub(excerpt.margin) {
             let level = features.row(&frames, frame, 1.0, &mut row);
             if level <= 0.0 {
                 continue;
@@ -167,5 +171,27 @@ impl<'a> Supply<'a> {
             }
         }
         Ok(self.rest.split(n_rows))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Loss;
+    use crate::testing::header;
+
+    #[test]
+    fn margins_are_neighbours_and_nothing_else() {
+        let features = Features::new(&header(Loss::SquareRoot));
+        let mixture = Array2::from_shape_fn((17, 12), |(i, j)| ((i * 7 + j * 3) % 11) as f32 + 0.5);
+        let excerpt = |margin| Excerpt { source: &mixture * 0.4, mixture: mixture.clone(), margin };
+        let all = Batch::of_excerpt(&features, &excerpt(0)).unwrap();
+        let inner = Batch::of_excerpt(&features, &excerpt(3)).unwrap();
+        assert_eq!((all.n_rows, inner.n_rows), (12, 6));
+        let n = features.n_inputs();
+        assert_eq!(inner.inputs, all.inputs[3 * n..9 * n]);
+        assert_eq!(inner.source, all.source[3 * 17..9 * 17]);
+        assert_eq!(Batch::of_excerpt(&features, &excerpt(6)).unwrap().n_rows, 0);
+        assert_eq!(Batch::of_excerpt(&features, &excerpt(100)).unwrap().n_rows, 0);
     }
 }

@@ -25,6 +25,8 @@ pub(crate) struct Optimizer {
     rate: f32,
     rho: f32,
     epsilon: f32,
+    /// How much the running mean of the weights keeps at most; 0 where there is none.
+    average: f64,
     /// Largest l2 norm of the gradient.
     pub clip: f64,
 }
@@ -47,12 +49,40 @@ impl Optimizer {
             rate: settings.rate.unwrap_or(automatic) as f32,
             rho: settings.rho as f32,
             epsilon: settings.epsilon as f32,
+            average: settings.average,
             clip: settings.clip,
         }
     }
 
-    /// Moves `weights` by the gradient times `shrink`; `memories` as many as [`OptimizerName::memories`] says.
+    /// How much the running mean keeps at this step: the first steps are forgotten soon.
+    fn kept(&self, step: u64) -> f32 {
+        (step as f64 / (step + 10) as f64).min(self.average) as f32
+    }
+
+    /// Moves `weights` by the gradient times `shrink`; `memories` as [`TrainSettings::memories`] lists them.
     pub fn sweep(
+        &self,
+        step: u64,
+        shrink: f32,
+        gradient: &[f32],
+        weights: &mut [f32],
+        memories: &mut [Vec<f32>],
+    ) {
+        let (of_optimizer, of_mean) = memories.split_at_mut(self.name.memories());
+        self.descend(step, shrink, gradient, weights, of_optimizer);
+        if let [mean] = of_mean {
+            let kept = self.kept(step);
+            let chunks = mean.par_chunks_mut(CHUNK).zip(weights.par_chunks(CHUNK));
+            chunks.for_each(|(mean, weights)| {
+                for (mean, &w) in mean.iter_mut().zip(weights) {
+                    *mean = kept * *mean + (1.0 - kept) * w;
+                }
+            });
+        }
+    }
+
+    /// The step itself.
+    fn descend(
         &self,
         step: u64,
         shrink: f32,
@@ -103,7 +133,22 @@ impl Optimizer {
         weights: Tensor<B, 2>,
         memories: &mut [&mut Tensor<B, 2>],
     ) -> Tensor<B, 2> {
-        let g = gradient * shrink;
+        let (of_optimizer, of_mean) = memories.split_at_mut(self.name.memories());
+        let weights = self.descend_in_tensors(step, gradient * shrink, weights, of_optimizer);
+        if let [mean] = of_mean {
+            let kept = self.kept(step);
+            **mean = mean.clone() * kept + weights.clone() * (1.0 - kept);
+        }
+        weights
+    }
+
+    fn descend_in_tensors<B: Backend>(
+        &self,
+        step: u64,
+        g: Tensor<B, 2>,
+        weights: Tensor<B, 2>,
+        memories: &mut [&mut Tensor<B, 2>],
+    ) -> Tensor<B, 2> {
         let [first, second] = memories else { return weights - g * self.rate };
         let mean =
             |old: &Tensor<B, 2>, new: Tensor<B, 2>, memory: f32| old.clone() * memory + new * (1.0 - memory);
@@ -163,7 +208,7 @@ mod tests {
             let device = Default::default();
             let tensor =
                 |values: Vec<f32>| Tensor::<Flex, 2>::from_data(TensorData::new(values, [20, 50]), &device);
-            let count = settings.optimizer.memories();
+            let count = settings.memories().len();
             let (mut weights, mut memories) = (wave(n, 0.0), vec![vec![0.0; n]; count]);
             let mut weights_of_tensor = tensor(weights.clone());
             let mut memories_of_tensor: Vec<_> = memories.iter().cloned().map(tensor).collect();
@@ -185,6 +230,8 @@ mod tests {
             let other = weights_of_tensor.into_data().into_vec::<f32>().unwrap();
             // five steps of a few roundings each
             assert!(weights.iter().zip(other).all(|(a, b)| (a - b).abs() < 3e-6), "{name}");
+            let mean = memories_of_tensor.pop().unwrap().into_data().into_vec::<f32>().unwrap();
+            assert!(memories[count - 1].iter().zip(mean).all(|(a, b)| (a - b).abs() < 3e-6), "{name}");
         }
     }
 
@@ -193,7 +240,7 @@ mod tests {
         let one = |optimizer| {
             let settings = TrainSettings { optimizer, ..TrainSettings::default() };
             let mut weights = [1.0];
-            let mut memories = vec![vec![0.0]; settings.optimizer.memories()];
+            let mut memories = vec![vec![0.0]; settings.memories().len()];
             Optimizer::new(&settings).sweep(0, 1.0, &[3.0], &mut weights, &mut memories);
             weights[0] - 1.0
         };
@@ -201,6 +248,25 @@ mod tests {
         assert!((one(OptimizerName::Adadelta) + 3e-3 / 0.45f32.sqrt()).abs() < 1e-6);
         assert!((one(OptimizerName::Adam) + 1e-3).abs() < 1e-6);
         assert!((one(OptimizerName::Sgd) + 3e-4).abs() < 1e-6);
+    }
+
+    #[test]
+    fn the_mean_follows_the_weights() {
+        let settings = TrainSettings {
+            optimizer: OptimizerName::Sgd,
+            rate: Some(1.0),
+            average: 0.9,
+            ..TrainSettings::default()
+        };
+        let optimizer = Optimizer::new(&settings);
+        let (mut weights, mut memories) = ([5.0], vec![vec![0.0]]);
+        optimizer.sweep(0, 1.0, &[1.0], &mut weights, &mut memories);
+        // what was there before the first step is forgotten
+        assert_eq!(memories[0], [4.0]);
+        optimizer.sweep(1, 1.0, &[1.0], &mut weights, &mut memories);
+        assert!((memories[0][0] - (4.0 / 11.0 + 30.0 / 11.0)).abs() < 1e-6);
+        optimizer.sweep(1000, 1.0, &[3.0], &mut weights, &mut memories);
+        assert!((memories[0][0] - 0.9 * 34.0 / 11.0).abs() < 1e-6);
     }
 
     #[test]

@@ -95,12 +95,27 @@ demix_signal::settings! {
         pub epsilon: f64 = 1e-6, range 1e-12 ..= 1.0;
         /// Largest l2 norm of the gradient of all weights together; longer ones are shortened to it.
         pub clip: f64 = 10.0, range 1e-6 ..= 1e12;
+        /// How much of its memory the running mean of the weights keeps from step to step. The mean is what is judged
+        /// and kept: it is better than the weights that are still on their way; 0: the weights themselves.
+        pub average: f64 = 0.999, range 0.0 ..= 0.999999;
         /// What it computes on.
         pub device: DeviceName = DeviceName::Cpu;
         /// Of the weights at the start, dropout and all that is drawn: the same seed gives the same network.
         pub seed: u64 = 0;
     }
 }
+
+impl TrainSettings {
+    /// The names of what is kept for each weight beside itself: the optimiser's memories, then the running mean.
+    pub(crate) fn memories(&self) -> Vec<&'static str> {
+        let mut names = ["first", "second"][..self.optimizer.memories()].to_vec();
+        names.extend((self.average > 0.0).then_some(MEAN));
+        names
+    }
+}
+
+/// Name of the running mean of the weights.
+pub(crate) const MEAN: &str = "mean";
 
 /// Degrees of freedom kappa between which the second head weighs (eq. (53)), rising.
 #[derive(Clone, Debug, PartialEq)]

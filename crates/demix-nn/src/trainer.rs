@@ -15,7 +15,11 @@ use crate::examples::{Batch, Supply};
 use crate::features::Features;
 use crate::layers::{self, Parameter};
 use crate::random::{Use, generator, uniform};
+use crate::settings::MEAN;
 use crate::{Examples, Excerpt, Header, Loss, Network, NnError, TrainSettings};
+
+/// Numbers that a step has for its excerpts: more than the largest batch takes, so that none comes twice.
+const EXCERPTS_OF_A_STEP: u64 = 1 << 24;
 
 /// A network that learns.
 ///
@@ -61,10 +65,11 @@ impl Trainer {
         Ok(Self { header, settings, features, step, engine, examples_time: Duration::ZERO })
     }
 
-    /// Learns from `batches` batches, whose frames come from the excerpts `first_excerpt`, `first_excerpt` + 1, ..;
-    /// frames that the last batch leaves over are dropped. Returns the mean loss of a slot.
+    /// Learns from `batches` batches; returns the mean loss of a slot.
     ///
-    /// `watch` hears the stage `train` after every batch, with its loss.
+    /// The frames of step s come from the excerpts s 2^24, s 2^24 + 1, ..; those that the batch leaves over are dropped.
+    /// The next batch is made while this one is learnt from. `watch` hears the stage `train` after every batch, with its
+    /// loss.
     ///
     /// # Errors
     /// An example that cannot be had or does not fit, silence alone, a loss that is not finite, [`Cancelled`]. The
@@ -74,19 +79,28 @@ impl Trainer {
     pub fn epoch(
         &mut self,
         examples: &dyn Examples,
-        first_excerpt: u64,
         batches: usize,
         watch: &mut dyn Watch,
     ) -> Result<f64, NnError> {
-        let features = self.features.clone();
-        let mut supply = Supply::new(examples, &features, first_excerpt);
+        let (features, settings) = (&self.features, &self.settings);
+        let make = |step: u64| {
+            let start = Instant::now();
+            let first = step.saturating_mul(EXCERPTS_OF_A_STEP);
+            let mut batch = Supply::new(examples, features, first).batch(settings.batch)?;
+            condition(features, &mut batch, generator(settings.seed, Use::Nu(step)));
+            Ok::<_, NnError>((batch, start.elapsed()))
+        };
+        let mut next = (batches > 0).then(|| make(self.step));
         let mut sum = 0.0;
         for done in 1..=batches {
-            let start = Instant::now();
-            let mut batch = supply.batch(self.settings.batch)?;
-            condition(&features, &mut batch, generator(self.settings.seed, Use::Nu(self.step)));
-            self.examples_time += start.elapsed();
-            let loss = self.engine.step(&batch, self.step)?;
+            let Some(made) = next.take() else { break };
+            let (batch, seconds) = made?;
+            self.examples_time += seconds;
+            let (step, engine) = (self.step, &mut self.engine);
+            let (loss, made) =
+                rayon::join(|| engine.step(&batch, step), || (done < batches).then(|| make(step + 1)));
+            next = made;
+            let loss = loss?;
             self.step += 1;
             sum += loss;
             watch.progress(Progress { stage: "train", done, total: batches, cost: Some(loss) })?;
@@ -151,12 +165,17 @@ impl Trainer {
         Ok(())
     }
 
-    /// The network as it is now.
+    /// The network as it is now: the running mean of the weights where there is one.
     pub fn network(&self) -> Network {
-        Network::from_parameters(self.header.clone(), self.named(self.engine.parameters()))
+        let mean = self.settings.memories().iter().position(|name| *name == MEAN);
+        let weights = match mean {
+            Some(mean) => self.engine.memories().swap_remove(mean),
+            None => self.engine.parameters(),
+        };
+        Network::from_parameters(self.header.clone(), self.named(weights))
     }
 
-    /// All that [`resume`](Self::resume) needs: the network, settings, steps, the optimiser's memories.
+    /// All that [`resume`](Self::resume) needs: weights, settings, steps, memories.
     pub fn state(&self) -> Vec<u8> {
         checkpoint::write_training(&Training {
             header: self.header.clone(),

@@ -10,7 +10,7 @@ fn trained(loss: Loss, input: InputName, output: OutputName) -> Network {
     let mut header = header(loss);
     (header.network.input, header.network.output) = (input, output);
     let mut trainer = Trainer::new(header, settings()).expect("a good header");
-    trainer.epoch(&examples, 0, 20, &mut ()).expect("excerpts that sound");
+    trainer.epoch(&examples, 20, &mut ()).expect("excerpts that sound");
     trainer.network()
 }
 
@@ -48,7 +48,7 @@ fn the_estimate_grows_with_the_sound() {
 #[test]
 fn a_trained_network_finds_the_source() {
     let mut trainer = Trainer::new(header(Loss::SquareRoot), settings()).unwrap();
-    trainer.epoch(&examples, 0, 150, &mut ()).unwrap();
+    trainer.epoch(&examples, 150, &mut ()).unwrap();
     let network = trainer.network();
     let (mut error, mut power) = (0.0, 0.0);
     for index in 500..508 {

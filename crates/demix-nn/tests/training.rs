@@ -14,7 +14,7 @@ fn losses(header: demix_nn::Header, batches: usize) -> (f64, f64) {
     let unseen: Vec<Excerpt> = (1_000_000..1_000_008).map(excerpt).collect();
     let mut trainer = Trainer::new(header, settings()).expect("a good header");
     let before = trainer.loss_of(&unseen).expect("excerpts that sound");
-    trainer.epoch(&examples, 0, batches, &mut ()).expect("excerpts that sound");
+    trainer.epoch(&examples, batches, &mut ()).expect("excerpts that sound");
     (before, trainer.loss_of(&unseen).expect("excerpts that sound"))
 }
 
@@ -46,9 +46,9 @@ fn other_optimizers_learn_too() {
     for (optimizer, rate) in [(OptimizerName::Adam, 3e-3), (OptimizerName::Sgd, 3e-3)] {
         let settings = TrainSettings { optimizer, rate: Some(rate), ..settings() };
         let mut trainer = Trainer::new(header(Loss::SquareRoot), settings).unwrap();
-        let first = trainer.epoch(&examples, 0, 10, &mut ()).unwrap();
-        trainer.epoch(&examples, 10, 100, &mut ()).unwrap();
-        let last = trainer.epoch(&examples, 110, 10, &mut ()).unwrap();
+        let first = trainer.epoch(&examples, 10, &mut ()).unwrap();
+        trainer.epoch(&examples, 100, &mut ()).unwrap();
+        let last = trainer.epoch(&examples, 10, &mut ()).unwrap();
         assert!(last < 0.7 * first, "{optimizer}: {first} {last}");
     }
 }
@@ -62,15 +62,15 @@ fn an_interrupted_training_goes_on_to_the_bit() {
     ] {
         let settings = TrainSettings { optimizer, ..settings() };
         let mut through = Trainer::new(header(loss), settings.clone()).unwrap();
-        through.epoch(&examples, 0, 6, &mut ()).unwrap();
+        through.epoch(&examples, 6, &mut ()).unwrap();
 
         let mut first = Trainer::new(header(loss), settings).unwrap();
-        first.epoch(&examples, 0, 3, &mut ()).unwrap();
+        first.epoch(&examples, 3, &mut ()).unwrap();
         let half = first.state();
         let mut second = Trainer::resume(&half).unwrap();
         assert_eq!(second.state(), half);
         assert_eq!(second.steps(), 3);
-        second.epoch(&examples, 3, 3, &mut ()).unwrap();
+        second.epoch(&examples, 3, &mut ()).unwrap();
         assert_eq!(second.state(), through.state());
         assert_ne!(second.state(), half);
     }
@@ -86,7 +86,7 @@ fn the_same_seed_gives_the_same_bytes_on_any_number_of_threads() {
             header.network.width = 300;
             let settings = TrainSettings { batch: 128, seed, ..settings() };
             let mut trainer = Trainer::new(header, settings).unwrap();
-            trainer.epoch(&examples, 0, 3, &mut ()).unwrap();
+            trainer.epoch(&examples, 3, &mut ()).unwrap();
             trainer.state()
         })
     };
@@ -101,17 +101,17 @@ fn the_same_seed_gives_the_same_bytes_on_any_number_of_threads() {
 fn what_cannot_be_learnt_is_said() {
     let mut trainer = Trainer::new(header(Loss::SquareRoot), settings()).unwrap();
     let mut say = |examples: &(dyn Fn(u64) -> Result<Excerpt, String> + Sync)| {
-        trainer.epoch(&|index| examples(index), 0, 2, &mut ()).unwrap_err().to_string()
+        trainer.epoch(&|index| examples(index), 2, &mut ()).unwrap_err().to_string()
     };
     let zeros = |bins, frames| Array2::zeros((bins, frames));
     assert_eq!(say(&|_| Err("no such song".into())), "example 0: no such song");
-    assert!(say(&|_| Ok(Excerpt { mixture: zeros(33, 4), source: zeros(33, 4) })).contains("silent"));
-    assert!(say(&|_| Ok(Excerpt { mixture: zeros(33, 0), source: zeros(33, 0) })).contains("silent"));
-    let other_bins = say(&|_| Ok(Excerpt { mixture: zeros(30, 4), source: zeros(30, 4) }));
+    assert!(say(&|_| Ok(Excerpt { mixture: zeros(33, 4), source: zeros(33, 4), margin: 0 })).contains("silent"));
+    assert!(say(&|_| Ok(Excerpt { mixture: zeros(33, 0), source: zeros(33, 0), margin: 0 })).contains("silent"));
+    let other_bins = say(&|_| Ok(Excerpt { mixture: zeros(30, 4), source: zeros(30, 4), margin: 0 }));
     assert!(other_bins.contains("30 bins") && other_bins.contains("33"), "{other_bins}");
-    let other_frames = say(&|_| Ok(Excerpt { mixture: zeros(33, 4), source: zeros(33, 5) }));
+    let other_frames = say(&|_| Ok(Excerpt { mixture: zeros(33, 4), source: zeros(33, 5), margin: 0 }));
     assert!(other_frames.contains("4 frames") && other_frames.contains("5 of the source"), "{other_frames}");
-    let nan = say(&|_| Ok(Excerpt { mixture: zeros(33, 4) + f32::NAN, source: zeros(33, 4) }));
+    let nan = say(&|_| Ok(Excerpt { mixture: zeros(33, 4) + f32::NAN, source: zeros(33, 4), margin: 0 }));
     assert!(nan.contains("NaN in bin 0 of frame 0"), "{nan}");
     assert!(trainer.loss_of(&[]).is_err());
 
@@ -120,7 +120,7 @@ fn what_cannot_be_learnt_is_said() {
     header_of_relu.network.output = OutputName::Relu;
     header_of_relu.network.hidden = 8;
     let mut trainer = Trainer::new(header_of_relu, huge).unwrap();
-    let result = trainer.epoch(&examples, 0, 300, &mut ());
+    let result = trainer.epoch(&examples, 300, &mut ());
     // it may also die quietly (all units beyond their reach): then the loss is a number
     assert!(matches!(result, Err(NnError::Diverged { .. })) || result.is_ok_and(f64::is_finite));
 }
@@ -133,7 +133,7 @@ fn a_training_tells_its_progress_and_stops_when_asked() {
         heard.push((progress.done, progress.total));
         progress.done < 2
     };
-    assert!(matches!(trainer.epoch(&examples, 0, 5, &mut watch), Err(NnError::Cancelled(_))));
+    assert!(matches!(trainer.epoch(&examples, 5, &mut watch), Err(NnError::Cancelled(_))));
     assert_eq!(heard, [(1, 5), (2, 5)]);
     assert_eq!(trainer.steps(), 2);
 }
@@ -169,7 +169,7 @@ fn another_loss_keeps_what_is_learnt() {
     let conditioned = Loss::ConditionedProduct { lowest: 1.0, highest: 1e6 };
     for loss in LOSSES {
         let mut trainer = Trainer::new(header(Loss::SquareRoot), settings()).unwrap();
-        trainer.epoch(&examples, 0, 20, &mut ()).unwrap();
+        trainer.epoch(&examples, 20, &mut ()).unwrap();
         let sigma = |trainer: &Trainer| {
             let nu_nmf = (trainer.header().loss == conditioned).then_some(10.0);
             trainer.network().estimate(excerpt(7).mixture.view(), nu_nmf).unwrap().sigma
@@ -184,8 +184,8 @@ fn another_loss_keeps_what_is_learnt() {
 
         trainer.set_loss(loss).unwrap();
         let mut resumed = Trainer::resume(&trainer.state()).unwrap();
-        trainer.epoch(&examples, 100, 3, &mut ()).unwrap();
-        resumed.epoch(&examples, 100, 3, &mut ()).unwrap();
+        trainer.epoch(&examples, 3, &mut ()).unwrap();
+        resumed.epoch(&examples, 3, &mut ()).unwrap();
         assert!(trainer.state() == resumed.state());
     }
     let mut trainer = Trainer::new(header(Loss::SquareRoot), settings()).unwrap();

@@ -1,6 +1,13 @@
 //! [`convolve`]: signals through responses, by overlap-add.
 
+use std::cell::RefCell;
+
 use realfft::RealFftPlanner;
+
+thread_local! {
+    /// A plan takes as long as some transforms: short signals share theirs.
+    static PLANNER: RefCell<RealFftPlanner<f64>> = RefCell::new(RealFftPlanner::new());
+}
 
 /// The convolution of one signal with the responses of several microphones; each row has
 /// `signal.len() + responses[0].len() - 1` samples (none where either is empty).
@@ -22,8 +29,7 @@ fn convolve_one(signal: &[f32], response: &[f64]) -> Vec<f32> {
     // four times the response is near the fewest operations per sample; no longer than needed
     let size = (4 * response.len()).max(4096).min(n).next_power_of_two();
     let hop = size - response.len() + 1;
-    let mut planner = RealFftPlanner::<f64>::new();
-    let (forward, inverse) = (planner.plan_fft_forward(size), planner.plan_fft_inverse(size));
+    let (forward, inverse) = PLANNER.with_borrow_mut(|p| (p.plan_fft_forward(size), p.plan_fft_inverse(size)));
     let (mut block, mut spectrum) = (forward.make_input_vec(), forward.make_output_vec());
     let mut scratch = vec![Default::default(); forward.get_scratch_len().max(inverse.get_scratch_len())];
     let mut filter = forward.make_output_vec();

@@ -1,32 +1,19 @@
 //! Whole blind methods: start, warm start, restarts, the loop, and the order of the outputs.
 
 use demix_signal::simd::Simd;
-use demix_signal::{Cancelled, Complex, Progress, StftSettings, Watch};
-use ndarray::{Array3, ArrayView3, Axis};
+use demix_signal::{Complex, StftSettings, Watch};
+use ndarray::{Array3, ArrayView3};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 
 use crate::determined::{self, Descent, LoopSettings, Normalization};
 use crate::matrix::C64;
 use crate::mixture::{Mixture, Scalar};
-use crate::permutation::{by_activity, by_direction};
+use crate::permutation::by_direction;
 use crate::source::{Contrast, Distribution, Laplace, LowRank, SharedLowRank, SourceModel, Spherical};
+use crate::start::{Share, Start};
 use crate::update::{Pairs, Update};
 use crate::{Consistency, Demixing, Powers, SpatialError};
-
-demix_signal::choices! {
-    /// Where the demixing matrices begin.
-    pub enum Start {
-        /// Source n begins as microphone n.
-        Identity = "identity",
-        /// The principal components of each bin.
-        Principal = "principal",
-        /// A run of AuxIVA, which finds the order of the bins.
-        Auxiva = "auxiva",
-        /// A run of FDICA with aligned bins.
-        Fdica = "fdica",
-    }
-}
 
 demix_signal::choices! {
     /// The step of the factors.
@@ -114,6 +101,9 @@ pub struct Found {
     pub mixing: Array3<C64>,
     /// Cost and iterations of the run that was kept.
     pub descent: Descent,
+    /// How much of every output is its source's in the ears of the networks or the dictionary that know it:
+    /// 1 - sum (|y| - sqrt r)^2 / sum |y|^2, 1 for all of it; none for blind sources.
+    pub explained: Vec<Option<f64>>,
     /// The final cost of every run.
     pub costs: Vec<f64>,
     /// Sentences a user should read.
@@ -132,19 +122,6 @@ pub struct Input<'a> {
     pub sample_rate: u32,
     /// W of an earlier block (bins, sources, channels), to go on from.
     pub begin: Option<&'a Array3<C64>>,
-}
-
-/// Scales progress of several runs into one.
-struct Share<'a> {
-    watch: &'a mut dyn Watch,
-    before: usize,
-    total: usize,
-}
-
-impl Watch for Share<'_> {
-    fn progress(&mut self, progress: Progress) -> Result<(), Cancelled> {
-        self.watch.progress(Progress { done: self.before + progress.done, total: self.total, ..progress })
-    }
 }
 
 impl Blind {
@@ -210,15 +187,18 @@ impl Blind {
         let mixture = Mixture::<T>::new(input.x, self.settings.simd)?;
         self.check(n_sources, mixture.n_channels())?;
         let (iterations, restarts) = (self.iterations(), self.restarts());
-        let warm = match self.start() {
-            _ if input.begin.is_some() => 0,
-            Start::Auxiva | Start::Fdica => self.settings.start_iterations,
-            Start::Identity | Start::Principal => 0,
+        let warm = match input.begin {
+            Some(_) => 0,
+            None => self.start().iterations(self.settings.start_iterations),
         };
         let total = warm + restarts * iterations;
         let begin = match input.begin {
             Some(w) => Demixing::given(&mixture, w)?,
-            None => self.begin(&mixture, n_sources, &mut Share { watch: &mut *watch, before: 0, total })?,
+            None => {
+                let settings = self.loop_settings(self.settings.start_iterations);
+                let watch = &mut Share { watch: &mut *watch, before: 0, total };
+                self.start().begin(&mixture, n_sources, &*self.update(), &settings, watch)?
+            }
         };
         let mut best: Option<(Demixing, Descent)> = None;
         let mut costs = Vec::new();
@@ -269,6 +249,7 @@ impl Blind {
             demixing: demixing.matrices(&mixture),
             mixing: demixing.mixing(&mixture),
             descent,
+            explained: Vec::new(),
             costs,
             warnings,
         })
@@ -299,33 +280,6 @@ impl Blind {
             normalization: self.settings.normalization,
             ..LoopSettings::default()
         }
-    }
-
-    /// W before the first step of the method.
-    fn begin<T: Scalar>(
-        &self,
-        mixture: &Mixture<T>,
-        n_sources: usize,
-        watch: &mut dyn Watch,
-    ) -> Result<Demixing, SpatialError> {
-        let start = self.start();
-        let mut demixing = match start {
-            Start::Principal => Demixing::principal(mixture, n_sources)?,
-            _ => Demixing::identity(mixture, n_sources)?,
-        };
-        let mut model: Box<dyn SourceModel<T>> = match start {
-            Start::Identity | Start::Principal => return Ok(demixing),
-            Start::Auxiva => Box::new(Spherical::new(Contrast::Laplace)),
-            Start::Fdica => Box::new(Laplace::default()),
-        };
-        let settings = self.loop_settings(self.settings.start_iterations);
-        let update = self.update();
-        determined::run(mixture, &mut *model, &*update, &settings, None, &mut demixing, watch)?;
-        if start == Start::Fdica {
-            demixing.align(mixture);
-        }
-        demixing.project_back(mixture);
-        Ok(demixing)
     }
 
     fn source_model<T: Scalar>(
@@ -400,56 +354,4 @@ pub(crate) fn warnings_of<T: Scalar>(mixture: &Mixture<T>) -> Vec<String> {
             ));
     }
     warnings
-}
-
-impl Demixing {
-    /// Puts the outputs of all bins in one order, by their activity at the scale of the microphones.
-    pub fn align<T: Scalar>(&mut self, mixture: &Mixture<T>) {
-        let n = self.n_sources;
-        let (n_bins, n_frames, stride) = (mixture.n_bins(), mixture.n_frames(), mixture.stride());
-        let mixing = self.mixing(mixture);
-        let mut power = Array3::zeros((n_bins, n, n_frames));
-        let powers = Powers { mixture, demixing: self, instead: None };
-        let mut row = vec![T::ZERO; stride];
-        for (bin, mut power) in power.outer_iter_mut().enumerate() {
-            for source in 0..n {
-                powers.fill(bin, source, &mut row);
-                let scale: f64 =
-                    mixing.slice(ndarray::s![bin, .., source]).iter().map(|a| a.norm_sqr()).sum();
-                for (power, y) in power.row_mut(source).iter_mut().zip(&row) {
-                    *power = scale * y.to_double();
-                }
-            }
-        }
-        self.reorder(&by_activity(power.view()));
-    }
-
-    /// Row n of each bin becomes row `order[[bin, n]]`.
-    pub(crate) fn reorder(&mut self, order: &ndarray::Array2<usize>) {
-        let (n, n_channels) = (self.n_sources, self.n_channels);
-        for (bin, w) in self.w.chunks_exact_mut(n_channels * n_channels).enumerate() {
-            let old = w.to_vec();
-            for source in 0..n {
-                let from = order[[bin, source]] * n_channels;
-                w[source * n_channels..][..n_channels].copy_from_slice(&old[from..from + n_channels]);
-            }
-        }
-    }
-
-    /// Multiplies every output so that it has the scale of its image, averaged over the microphones.
-    pub fn project_back<T: Scalar>(&mut self, mixture: &Mixture<T>) {
-        let mixing = self.mixing(mixture);
-        let m = self.n_channels;
-        let n = self.n_sources;
-        for (bin, w) in self.w.chunks_exact_mut(m * m).enumerate() {
-            for source in 0..n {
-                let column = mixing.index_axis(Axis(0), bin);
-                let power: f64 = column.column(source).iter().map(|a| a.norm_sqr()).sum::<f64>() / m as f64;
-                let gain = power.sqrt() / mixture.level();
-                if gain > 0.0 && gain.is_finite() {
-                    w[source * m..][..m].iter_mut().for_each(|w| *w *= gain);
-                }
-            }
-        }
-    }
 }

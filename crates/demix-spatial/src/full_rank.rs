@@ -14,7 +14,7 @@ use rayon::prelude::*;
 
 use crate::SpatialError;
 use crate::matrix::{C64, ZERO, inverse, log_abs_det, multiply, set_identity};
-use crate::source::{PowerEstimate, PowerEstimator};
+use crate::source::PowerEstimator;
 
 demix_signal::settings! {
     /// Full-rank covariances with networks.
@@ -138,17 +138,9 @@ impl FullRank {
             };
             let mut variance = Array2::<f64>::zeros((n_bins, n_frames));
             for network in networks {
-                let PowerEstimate { variance: said, .. } =
-                    network.estimate(magnitude.view()).map_err(SpatialError::Network)?;
-                if said.dim() != (n_bins, n_frames) || said.iter().any(|r| !(r.is_finite() && *r >= 0.0)) {
-                    return Err(SpatialError::Network(format!(
-                        "the network of source {} answers with {:?} numbers or one that is no power, the mixture has \
-                         {n_bins} bins and {n_frames} frames",
-                        source + 1,
-                        said.dim()
-                    )));
-                }
-                variance.zip_mut_with(&said, |v, &said| *v += f64::from(said) / networks.len() as f64);
+                let said = network.estimate(magnitude.view()).map_err(SpatialError::Network)?;
+                said.check(source, (n_bins, n_frames))?;
+                variance.zip_mut_with(&said.variance, |v, &said| *v += f64::from(said) / networks.len() as f64);
             }
             rest.zip_mut_with(&variance, |rest, v| *rest -= v);
             self.variance.index_axis_mut(Axis(0), source).assign(&variance.mapv(|v| v.max(floor)));

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use demix_signal::simd::Simd;
-use demix_signal::{Cancelled, Progress, Watch};
+use demix_signal::Watch;
 use ndarray::{Array2, Array3};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng as _;
@@ -14,9 +14,11 @@ use rand_chacha::rand_core::SeedableRng as _;
 use crate::blind::{self, Found, Input};
 use crate::determined::{self, Descent, LoopSettings, Normalization};
 use crate::mixture::{Mixture, Scalar};
+use crate::permutation::assign;
 use crate::source::{
     Energies, Experts, Factors, PowerEstimator, Product, ProductOfPriors, ProductSettings, SourceModel as _,
 };
+use crate::start::{Share, Start};
 use crate::update::{Pairs, Update};
 use crate::{C64, Demixing, Powers, SpatialError};
 
@@ -27,6 +29,13 @@ demix_signal::settings! {
         pub outer: usize = 10, range 1.0 ..= 10000.0;
         /// Steps of source model and demixing between two looks of the networks.
         pub inner: usize = 10, range 1.0 ..= 10000.0;
+        /// Where the demixing matrices begin; after a run of another method, the networks find out which output is whose.
+        pub start: Start = Start::Fdica;
+        /// Steps of the warm start.
+        pub start_iterations: usize = 50, range 0.0 ..= 100000.0;
+        /// So many of the last looks go without networks where a source has a low-rank part beside them, which then has
+        /// learned what they know.
+        pub release: usize = 0, range 0.0 ..= 10000.0;
         /// A network's variance is at least this share of the estimate's mean power: too small a floor trusts a network
         /// that hears nothing; auto: 0.01, and 0.001 where every network has a low-rank part beside it.
         pub variance_floor: Option<f64> = None, range 0.0 ..= 1.0;
@@ -80,23 +89,15 @@ pub struct Moment<'a> {
     pub matrices: &'a dyn Fn() -> (Array3<C64>, Array3<C64>),
 }
 
-/// Progress of one stretch as a share of all.
-struct Stretch<'a> {
-    watch: &'a mut dyn Watch,
-    before: usize,
-    total: usize,
-}
-
-impl Watch for Stretch<'_> {
-    fn progress(&mut self, progress: Progress) -> Result<(), Cancelled> {
-        self.watch.progress(Progress { done: self.before + progress.done, total: self.total, ..progress })
-    }
-}
-
 impl Guided {
     /// Steps of source model and demixing in all.
     pub fn iterations(&self) -> usize {
         self.settings.outer.saturating_mul(self.settings.inner)
+    }
+
+    /// Steps of the warm start.
+    fn warm(&self) -> usize {
+        self.settings.start.iterations(self.settings.start_iterations)
     }
 
     /// What `auto` means for the floor of the networks' variances.
@@ -162,19 +163,28 @@ impl Guided {
         let variance_floor = settings.variance_floor.unwrap_or_else(|| self.variance_floor());
         let product = ProductSettings { product, variance_floor, rescale_model };
         let mut model = ProductOfPriors::<T>::new(shape, experts, product)?;
+        let update = settings.update.build(settings.pairs, settings.step);
+        let warm = if input.begin.is_some() { 0 } else { self.warm() };
+        let total = warm + self.iterations();
         let mut demixing = match input.begin {
             Some(w) => Demixing::given(&mixture, w)?,
-            None => Demixing::identity(&mixture, self.sources.len())?,
+            None => {
+                let loops = LoopSettings { iterations: warm, tolerance: 1e-6, ..LoopSettings::default() };
+                let watch = &mut Share { watch: &mut *watch, before: 0, total };
+                settings.start.begin(&mixture, self.sources.len(), &*update, &loops, watch)?
+            }
         };
-        if input.begin.is_some() {
-            // random factors would spoil the matrices of the block before
+        if warm > 0 {
+            self.name_outputs(&mixture, &mut demixing)?;
+        }
+        if warm > 0 || input.begin.is_some() {
+            // random factors would spoil the matrices that are there
             let powers = Powers::new(&mixture, &demixing);
             model.refresh(&powers)?;
             (0..FIT_ITERATIONS).for_each(|_| {
                 model.update(&powers);
             });
         }
-        let update = settings.update.build(settings.pairs, settings.step);
         let stretch = LoopSettings {
             iterations: settings.inner,
             tolerance: 0.0,
@@ -184,8 +194,11 @@ impl Guided {
         };
         let mut descent = Descent { cost: vec![], iterations: 0, converged: false };
         for outer in 0..settings.outer {
-            let before = outer * settings.inner;
-            let watch = &mut Stretch { watch: &mut *watch, before, total: self.iterations() };
+            let before = warm + outer * settings.inner;
+            let watch = &mut Share { watch: &mut *watch, before, total };
+            if outer + settings.release == settings.outer {
+                model.release();
+            }
             let part = determined::run(&mixture, &mut model, &*update, &stretch, None, &mut demixing, watch)?;
             // the cost at the end of a stretch and that of the next beginning differ by what the networks said
             descent.cost.extend(&part.cost[..settings.inner]);
@@ -202,10 +215,73 @@ impl Guided {
         Ok(Found {
             demixing: demixing.matrices(&mixture),
             mixing: demixing.mixing(&mixture),
+            explained: self.explained(&mixture, &demixing)?,
             costs: descent.cost.last().copied().into_iter().collect(),
             descent,
             warnings: blind::warnings_of(&mixture),
         })
+    }
+}
+
+impl Known {
+    /// Whether anything is known that was learned elsewhere.
+    fn is_informed(&self) -> bool {
+        !self.networks.is_empty() || self.dictionary.is_some()
+    }
+}
+
+impl Guided {
+    /// Gives every output to the source whose networks and dictionary explain most of it.
+    fn name_outputs<T: Scalar>(
+        &self,
+        mixture: &Mixture<T>,
+        demixing: &mut Demixing,
+    ) -> Result<(), SpatialError> {
+        let n = self.sources.len();
+        if n < 2 || !self.sources.iter().any(Known::is_informed) {
+            return Ok(());
+        }
+        let everywhere = |order: &[usize]| {
+            Array2::from_shape_fn((mixture.n_bins(), n), |(_, source)| order[source])
+        };
+        let mut explained = Array2::<f64>::zeros((n, n));
+        for shift in 0..n {
+            let order: Vec<usize> = (0..n).map(|source| (source + shift) % n).collect();
+            let mut shifted = demixing.clone();
+            shifted.reorder(&everywhere(&order));
+            for (source, share) in self.explained(mixture, &shifted)?.into_iter().enumerate() {
+                explained[[source, order[source]]] = share.unwrap_or(0.0);
+            }
+        }
+        demixing.reorder(&everywhere(&assign(&explained)));
+        Ok(())
+    }
+
+    /// [`Found::explained`].
+    fn explained<T: Scalar>(
+        &self,
+        mixture: &Mixture<T>,
+        demixing: &Demixing,
+    ) -> Result<Vec<Option<f64>>, SpatialError> {
+        let shape = (mixture.n_bins(), mixture.n_frames());
+        let mut rng = ChaCha8Rng::seed_from_u64(self.settings.seed);
+        let experts = self.sources.iter().map(|known| {
+            let learned = known.dictionary.as_ref();
+            let any = usize::from(!known.is_informed());
+            let low_rank = (any > 0 || learned.is_some()).then(|| Factors::random(shape, any, learned, &mut rng));
+            Experts { low_rank, networks: known.networks.clone() }
+        });
+        let settings = ProductSettings { product: self.product, variance_floor: 0.0, rescale_model: true };
+        let mut model = ProductOfPriors::<T>::new(shape, experts.collect(), settings)?;
+        let powers = Powers::new(mixture, demixing);
+        model.refresh(&powers)?;
+        if self.sources.iter().any(|known| known.dictionary.is_some()) {
+            (0..FIT_ITERATIONS).for_each(|_| {
+                model.update(&powers);
+            });
+        }
+        let shares = self.sources.iter().enumerate();
+        Ok(shares.map(|(n, known)| known.is_informed().then(|| model.explained(n, &powers))).collect())
     }
 }
 

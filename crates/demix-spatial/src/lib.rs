@@ -29,9 +29,10 @@ pub mod mixture;
 pub mod permutation;
 pub mod rescale;
 pub mod source;
+pub mod start;
 pub mod update;
 
-pub use blind::{Blind, DemixSettings, Found, Input, LowRankSettings, Model, SourceUpdate, Start};
+pub use blind::{Blind, DemixSettings, Found, Input, LowRankSettings, Model, SourceUpdate};
 pub use consistency::Consistency;
 pub use demixing::{Demixing, Powers};
 pub use determined::{Descent, LoopSettings, Normalization};
@@ -43,4 +44,5 @@ pub use matrix::C64;
 pub use mixture::{Mixture, Scalar, principal_components};
 pub use rescale::Scaling;
 pub use source::SourceModel;
+pub use start::Start;
 pub use update::{Pairs, SpatialUpdate, Update};

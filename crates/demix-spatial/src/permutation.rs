@@ -128,6 +128,11 @@ fn best_of(
     best_by(candidates, &scores)
 }
 
+/// The output of every source for which the sum of `scores[[source, output]]` is highest.
+pub(crate) fn assign(scores: &Array2<f64>) -> Vec<usize> {
+    best_by(&permutations(scores.nrows()), scores)
+}
+
 /// The permutation with the highest sum of `scores[[source, output]]`; the first of equals.
 fn best_by(candidates: &[Vec<usize>], scores: &Array2<f64>) -> Vec<usize> {
     let total = |order: &[usize]| -> f64 { order.iter().enumerate().map(|(s, &o)| scores[[s, o]]).sum() };

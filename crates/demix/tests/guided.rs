@@ -82,7 +82,7 @@ impl Examples for Mixed {
             let x = stft.forward(&Waveform::mono(x, RATE)).map_err(|e| e.to_string())?;
             Ok(x.data.slice(s![.., 0, ..]).mapv(|x| x.norm()))
         };
-        Ok(Excerpt { mixture: magnitude(sum)?, source: magnitude(target)? })
+        Ok(Excerpt { mixture: magnitude(sum)?, source: magnitude(target)?, margin: 0 })
     }
 }
 
@@ -108,7 +108,7 @@ fn header(source: usize, loss: Loss) -> Header {
 fn trained(source: usize, loss: Loss, steps: usize) -> Network {
     let settings = TrainSettings { optimizer: demix::nn::OptimizerName::Adam, ..TrainSettings::default() };
     let mut trainer = Trainer::new(header(source, loss), settings).unwrap();
-    trainer.epoch(&Mixed(source), 0, steps, &mut ()).unwrap();
+    trainer.epoch(&Mixed(source), steps, &mut ()).unwrap();
     trainer.network()
 }
 

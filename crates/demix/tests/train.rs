@@ -73,7 +73,7 @@ fn examples(corpus: &Corpus, stft: &StftSettings, settings: &[(&str, &str)], see
     let mut mixing = MixingSettings::default();
     settings.iter().for_each(|(name, value)| mixing.set(name, value).unwrap());
     let reader = Arc::new(Reader::new(RATE, 16));
-    AugmentedExamples::new(&songs, "bass", reader, stft, &mixing, seed).unwrap()
+    AugmentedExamples::new(&songs, "bass", reader, stft, &mixing, 0, seed).unwrap()
 }
 
 fn energy(x: &[f32]) -> f64 {
@@ -102,6 +102,42 @@ fn an_example_follows_from_seed_and_index() {
         examples(&corpus, &odd, &[], 5).excerpt(2).unwrap().source,
         examples(&corpus, &odd_zero, &[], 5).excerpt(2).unwrap().source
     );
+}
+
+#[test]
+fn coherent_examples_are_of_one_song_at_one_time() {
+    // in song i both stems play the same tone, in another song another
+    let folder = tempfile::tempdir().unwrap();
+    let tone = |i: usize, phase: f64| -> Vec<f32> {
+        let step = std::f64::consts::TAU * (500.0 + 400.0 * i as f64) / f64::from(RATE);
+        (0..16_000).map(|t| (0.1 * (step * t as f64 + phase).sin()) as f32).collect()
+    };
+    for i in 0..4 {
+        put(&folder.path().join(format!("train/song {i}/bass.wav")), tone(i, 0.0));
+        put(&folder.path().join(format!("train/song {i}/drums.wav")), tone(i, 1.0));
+    }
+    let corpus = Corpus::open(folder.path()).unwrap();
+    let loudest = |x: ndarray::ArrayView1<'_, f32>| {
+        x.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map(|(bin, _)| bin).unwrap()
+    };
+    let same = |coherent: &str| {
+        let set = [("coherent", coherent), ("speed", "0"), ("reverberation", "0"), ("silent", "0"), ("colour", "0")];
+        let all = examples(&corpus, &stft(), &set, 1);
+        let is_same = |i: &u64| {
+            let mixed = all.mixed(*i).unwrap();
+            let rest: Vec<f32> = mixed.mixture.iter().zip(&mixed.target).map(|(m, t)| m - t).collect();
+            let spectrum = |x: Vec<f32>| {
+                let stft = demix::signal::Stft::<f32>::new(&stft()).unwrap();
+                let x = stft.forward(&demix::signal::Waveform::mono(x, RATE)).unwrap();
+                loudest(x.data.slice(ndarray::s![.., 0, 3]).mapv(|x| x.norm()).view())
+            };
+            spectrum(rest) == spectrum(mixed.target)
+        };
+        (0..40).filter(is_same).count()
+    };
+    assert_eq!(same("1"), 40);
+    // a quarter by chance
+    assert!(same("0") < 25, "{}", same("0"));
 }
 
 #[test]

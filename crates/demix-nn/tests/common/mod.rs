@@ -59,7 +59,7 @@ pub fn excerpt(index: u64) -> Excerpt {
         let shape = (-((bin as f32 - 18.0) / 6.0).powi(2)).exp();
         noise(seed + 7) * shape * (0.2 + noise(bin_seed + 7))
     });
-    Excerpt { mixture: &source + &other, source }
+    Excerpt { mixture: &source + &other, source, margin: 0 }
 }
 
 pub fn examples(index: u64) -> Result<Excerpt, String> {

@@ -50,6 +50,31 @@ pub struct PowerEstimate {
     pub dof: Option<Array2<f32>>,
 }
 
+impl PowerEstimate {
+    /// Whether it is of use for source number `source` of a spectrogram of (bins, frames).
+    ///
+    /// # Errors
+    /// Another shape; numbers that are not finite, negative powers, degrees of freedom that are not positive.
+    pub(crate) fn check(&self, source: usize, (n_bins, n_frames): (usize, usize)) -> Result<(), SpatialError> {
+        let dim = self.variance.dim();
+        let refuse =
+            |why: String| Err(SpatialError::Network(format!("the network of source {}: {why}", source + 1)));
+        if dim != (n_bins, n_frames) || self.dof.as_ref().is_some_and(|nu| nu.dim() != dim) {
+            return refuse(format!(
+                "it answers with {} bins and {} frames, the mixture has {n_bins} and {n_frames}",
+                dim.0, dim.1
+            ));
+        }
+        if self.variance.iter().any(|r| !(r.is_finite() && *r >= 0.0)) {
+            return refuse("it answers with a power that is negative or not finite".into());
+        }
+        if self.dof.iter().flatten().any(|nu| !(nu.is_finite() && *nu > 0.0)) {
+            return refuse("it answers with degrees of freedom that are not positive and finite".into());
+        }
+        Ok(())
+    }
+}
+
 /// How the experts of a source are put together.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Product {
@@ -286,6 +311,35 @@ impl<T: Scalar> ProductOfPriors<T> {
         })
     }
 
+    /// 1 - sum (|y| - sqrt r)^2 / sum |y|^2 of a source: how much of an output its experts explain, 1 for all of it.
+    pub(crate) fn explained(&self, source: usize, powers: &Powers<'_, T>) -> f64 {
+        let r = self.variance(source);
+        let mut power = vec![T::ZERO; self.stride];
+        let (mut missed, mut total) = (0.0, 0.0);
+        for (bin, r) in r.rows().into_iter().enumerate() {
+            powers.fill(bin, source, &mut power);
+            for (r, power) in r.iter().zip(&power) {
+                let power = power.to_double();
+                missed += (power.sqrt() - r.sqrt()).powi(2);
+                total += power;
+            }
+        }
+        1.0 - missed / total.max(f64::MIN_POSITIVE)
+    }
+
+    /// Leaves the networks out from now on, of sources that have a low-rank part: it stands for both.
+    pub(crate) fn release(&mut self) {
+        let (product, n_frames, stride) = (self.settings.product, self.n_frames, self.stride);
+        for state in self.sources.iter_mut().filter(|state| state.n_components > 0) {
+            let mean = state.share.iter().map(|a| a.to_double()).sum::<f64>() / state.share.len() as f64;
+            state.dictionary.iter_mut().for_each(|t| *t = T::of((t.to_double() * mean).max(SMALLEST)));
+            state.networks.clear();
+            state.given.fill(T::ZERO);
+            state.pad(n_frames, stride);
+            state.combine(&[], product, 0.0, n_frames, stride);
+        }
+    }
+
     /// Sums of the experts' parts of every source (Section V-E of the paper).
     pub fn energies(&mut self, powers: &Powers<'_, T>) -> Vec<Energies> {
         (0..self.sources.len())
@@ -478,7 +532,7 @@ impl<T: Scalar> SourceModel<T> for ProductOfPriors<T> {
             let mut said = Vec::new();
             for network in &self.sources[source].networks {
                 let estimate = network.estimate(magnitude.view()).map_err(SpatialError::Network)?; // (55), (65)
-                check(&estimate, source, (n_bins, n_frames))?;
+                estimate.check(source, (n_bins, n_frames))?;
                 said.push(estimate);
             }
             self.sources[source].combine(&said, self.settings.product, floor, n_frames, stride);
@@ -539,28 +593,4 @@ impl<T: Scalar> SourceModel<T> for ProductOfPriors<T> {
             }
         }
     }
-}
-
-/// What a network says must be usable.
-fn check(
-    estimate: &PowerEstimate,
-    source: usize,
-    (n_bins, n_frames): (usize, usize),
-) -> Result<(), SpatialError> {
-    let dim = estimate.variance.dim();
-    let refuse =
-        |why: String| Err(SpatialError::Network(format!("the network of source {}: {why}", source + 1)));
-    if dim != (n_bins, n_frames) || estimate.dof.as_ref().is_some_and(|nu| nu.dim() != dim) {
-        return refuse(format!(
-            "it answers with {} bins and {} frames, the mixture has {n_bins} and {n_frames}",
-            dim.0, dim.1
-        ));
-    }
-    if estimate.variance.iter().any(|r| !(r.is_finite() && *r >= 0.0)) {
-        return refuse("it answers with a power that is negative or not finite".into());
-    }
-    if estimate.dof.iter().flatten().any(|nu| !(nu.is_finite() && *nu > 0.0)) {
-        return refuse("it answers with degrees of freedom that are not positive and finite".into());
-    }
-    Ok(())
 }

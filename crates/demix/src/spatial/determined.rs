@@ -516,13 +516,8 @@ impl Separator for DeterminedSeparator {
                 if n_found == 1 { "no sources".into() } else { format!("{n_found} sources") },
             ));
         }
-        if let Finder::Guided(plan) = &self.finder
-            && plan.sample_rate != mixture.sample_rate
-        {
-            return Err(SeparationError::Request(format!(
-                "{} works at {} Hz, the input has {} Hz: resample the input, or train at its rate",
-                plan.whose, plan.sample_rate, mixture.sample_rate
-            )));
+        if let Finder::Guided(plan) = &self.finder {
+            guided::check_rate(&plan.whose, plan.sample_rate, mixture)?;
         }
         let transform = self.transform(mixture.sample_rate, mixture.n_samples());
         let stft = Stft::<f32>::new(&transform)?;
@@ -570,6 +565,9 @@ impl Separator for DeterminedSeparator {
         }
         if let Finder::Guided(plan) = &self.finder {
             details.insert("network_seconds".into(), json!(plan.clock.seconds()));
+            // how much of each output its network takes for its own, block by block
+            let explained: Vec<&Vec<Option<f64>>> = solved.iter().map(|part| &part.found.explained).collect();
+            details.insert("explained".into(), json!(explained));
         }
         let filters = solved.iter().map(|part| Filters {
             first_sample: part.block.first,

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use demix_nn::{Loss, Network};
-use demix_signal::StftSettings;
+use demix_signal::{StftSettings, Waveform};
 use demix_signal::settings::Settings as _;
 use demix_spatial::source::{PowerEstimate, PowerEstimator, Product};
 use demix_spatial::{Guided, GuidedSettings, Known};
@@ -357,6 +357,17 @@ pub(crate) fn common_transform(
     Ok((header.stft.for_rate(header.sample_rate), header.sample_rate, whose))
 }
 
+/// Refuses a mixture that models of another rate cannot hear.
+pub(crate) fn check_rate(whose: &str, sample_rate: u32, mixture: &Waveform) -> Result<(), SeparationError> {
+    if mixture.sample_rate == sample_rate {
+        return Ok(());
+    }
+    Err(SeparationError::Request(format!(
+        "{whose} works at {sample_rate} Hz, the input has {} Hz: resample the input, or train at its rate",
+        mixture.sample_rate
+    )))
+}
+
 /// Refuses a network that was not trained to tell magnitudes alone, for `dnn-wf` and `fscm-dnn`.
 pub(crate) fn refuse_loss(model: &SourceNetwork, method: &str) -> Result<(), SeparationError> {
     match Family::Idlma.refusal(&model.network.header().loss, Product::Gauss { eta: 0.0 }, None) {
@@ -385,10 +396,14 @@ pub(crate) fn source_names(request: &Request) -> Result<Vec<String>, SeparationE
     let n = request.n_sources.or(request.n_channels).unwrap_or(DEFAULT_SOURCES);
     if names.len() > n {
         return Err(SeparationError::Request(format!(
-            "{} sources are named ({}), {n} {}: name fewer, or raise --sources",
+            "{} sources are named ({}), {n} {}",
             names.len(),
             names.join(", "),
-            if request.n_sources.is_some() { "are asked for" } else { "channels tell at most as many apart" }
+            if request.n_sources.is_some() {
+                "are asked for: name fewer, or raise --sources"
+            } else {
+                "channels tell at most as many apart: name fewer"
+            }
         )));
     }
     let blind = n - names.len();

@@ -13,7 +13,7 @@ use ndarray::{Array2, Array3, ArrayView2, Axis, s};
 use serde_json::{Map, Value, json};
 
 use super::channels::Distinct;
-use super::guided::{Bridge, Clock, common_transform, refuse_loss, source_names};
+use super::guided::{Bridge, Clock, check_rate, common_transform, refuse_loss, source_names};
 use crate::method::Request;
 use crate::separation::{Outcome, Seconds, SeparationError, Separator, Source, SourceSink, check_mixture};
 
@@ -174,12 +174,7 @@ impl Separator for WienerSeparator {
         sink: &mut SourceSink<'_>,
     ) -> Result<Outcome, SeparationError> {
         check_mixture(mixture)?;
-        if mixture.sample_rate != self.sample_rate {
-            return Err(SeparationError::Request(format!(
-                "{} works at {} Hz, the input has {} Hz: resample the input, or train at its rate",
-                self.whose, self.sample_rate, mixture.sample_rate
-            )));
-        }
+        check_rate(&self.whose, self.sample_rate, mixture)?;
         let mut warnings = Vec::new();
         let distinct = Distinct::of(mixture, &mut warnings);
         let heard = distinct.pick(mixture);

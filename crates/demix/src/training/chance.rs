@@ -14,6 +14,12 @@ pub(crate) fn between(rng: &mut ChaCha8Rng, low: f64, high: f64) -> f64 {
     low + (high - low) * unit(rng)
 }
 
+/// A number of the standard normal distribution (Box and Muller).
+pub(crate) fn normal(rng: &mut ChaCha8Rng) -> f64 {
+    let radius = (-2.0 * (1.0 - unit(rng)).ln()).sqrt();
+    radius * (std::f64::consts::TAU * unit(rng)).cos()
+}
+
 /// A whole number below `n` >= 1.
 pub(crate) fn below(rng: &mut ChaCha8Rng, n: u64) -> u64 {
     // the high bits of a product, as good as even

@@ -3,23 +3,25 @@
 //! Example `index` of a seed is always the same, whatever was made before it and by which thread:
 //!
 //! 1. the target: an excerpt of a random training song that has the source, from anywhere (songs begin again after their
-//!    end), a little faster or slower, of either sign;
-//! 2. one to three other stems, each of another kind where there are enough, of random songs, treated alike and
-//!    weighted at random;
+//!    end), a little faster or slower, of either sign, heard in a random room;
+//! 2. one to three other stems, each of another kind where there are enough, treated alike and weighted at random: in
+//!    some examples of the same song at the same time and speed, in others of random songs;
 //! 3. the sum of the others, scaled so that the signal-to-noise ratio is a draw from the range asked for; in some
 //!    examples the target is silent;
 //! 4. the whole, scaled to one level, but for a random gain;
-//! 5. the magnitudes of mixture and target.
+//! 5. the magnitudes of mixture and target; in some examples silence stands before or behind.
 
 use std::sync::Arc;
 
 use demix_nn::{Examples, Excerpt};
+use demix_room::convolve;
 use demix_signal::{Stft, StftSettings, Waveform};
 use ndarray::{Array2, Axis, s};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use super::chance::{below, between, distinct, unit};
+use super::room::{colour, room};
 use super::speed::Speed;
 use crate::corpus::{CorpusError, Reader, Song, Track};
 use crate::separation::SeparationError;
@@ -27,7 +29,7 @@ use crate::separation::SeparationError;
 demix_signal::settings! {
     /// How training mixtures are made.
     pub struct MixingSettings {
-        /// Frames of an example.
+        /// Frames of an example, without the neighbours that a network sees of them.
         pub frames: usize = 16, unit "frames", range 1.0 ..= 100000.0;
         /// Lowest ratio of source to everything else. At -15 dB a network learns when to be silent.
         pub snr_low: f64 = -15.0, unit "dB", range -60.0 ..= 60.0;
@@ -39,6 +41,13 @@ demix_signal::settings! {
         pub spread: f64 = 12.0, unit "dB", range 0.0 ..= 60.0;
         /// Stems are played faster or slower by at most this share, which varies pitch and timbre; 0: never.
         pub speed: f64 = 0.06, range 0.0 ..= 0.5;
+        /// Share of examples whose stems are of one song at one time, as in the mixtures to come; those of others are of
+        /// random songs, of which there are more.
+        pub coherent: f64 = 0.5, range 0.0 ..= 1.0;
+        /// Stems are heard in rooms of random reverberation times up to this one; 0: as they are.
+        pub reverberation: f64 = 0.4, unit "s", range 0.0 ..= 10.0;
+        /// Levels of bands change by about this in every stem, which varies timbre; 0: never.
+        pub colour: f64 = 3.0, unit "dB", range 0.0 ..= 12.0;
         /// Mixtures are louder or softer than the common level by at most so much.
         pub gain: f64 = 6.0, unit "dB", range 0.0 ..= 60.0;
         /// Share of examples in which the source is silent.
@@ -53,6 +62,12 @@ const SILENCE: f64 = 1e-4;
 /// Excerpts that are tried where silent ones are found: stems rest for a few bars, rarely for most of a song.
 const TRIES: usize = 8;
 
+/// Share of the examples that stand at the beginning or the end of a song.
+const ENDS: f64 = 0.2;
+
+/// A target and others.
+type Stems = (Vec<f32>, Vec<Vec<f32>>);
+
 /// Speeds that are drawn from, evenly over the range: enough that none is heard twice.
 const SPEEDS: usize = 33;
 
@@ -63,12 +78,22 @@ pub struct AugmentedExamples {
     settings: MixingSettings,
     seed: u64,
     targets: Vec<Track>,
+    /// Songs that have the source and others.
+    songs: Vec<Together>,
     /// The other stems, by kind.
     others: Vec<Vec<Track>>,
     /// Empty where sound is played as it is.
     speeds: Vec<Speed>,
+    /// Frames on both sides that are neighbours alone.
+    margin: usize,
     /// Frame of an excerpt's transform that is the first without padding in it.
     first_frame: usize,
+}
+
+/// The stems of a song.
+struct Together {
+    target: Track,
+    others: Vec<Track>,
 }
 
 /// Samples of a mixture and its target.
@@ -80,7 +105,8 @@ pub struct Mixed {
 }
 
 impl AugmentedExamples {
-    /// Examples of `source` from `songs`, transformed by `stft` (without `auto`) at the reader's rate.
+    /// Examples of `source` from `songs`, transformed by `stft` (without `auto`) at the reader's rate; `margin` frames on
+    /// both sides of those to learn from.
     ///
     /// # Errors
     /// Stems that cannot be read; a transform that cannot be; no song with the source, or none with another.
@@ -90,6 +116,7 @@ impl AugmentedExamples {
         reader: Arc<Reader>,
         stft: &StftSettings,
         settings: &MixingSettings,
+        margin: usize,
         seed: u64,
     ) -> Result<Self, ExamplesError> {
         if settings.snr_low > settings.snr_high {
@@ -98,15 +125,23 @@ impl AugmentedExamples {
         let stft = Stft::new(stft).map_err(SeparationError::from)?;
         let mut targets = Vec::new();
         let mut kinds: Vec<(&str, Vec<Track>)> = Vec::new();
-        for stem in songs.iter().flat_map(|song| &song.stems) {
-            let track = reader.track(&stem.path)?;
-            if stem.name == source {
-                targets.push(track);
-            } else if let Some((_, tracks)) = kinds.iter_mut().find(|(name, _)| *name == stem.name) {
-                tracks.push(track);
-            } else {
-                kinds.push((&stem.name, vec![track]));
+        let mut whole = Vec::new();
+        for song in songs {
+            let (mut target, mut others) = (None, Vec::new());
+            for stem in &song.stems {
+                let track = reader.track(&stem.path)?;
+                if stem.name == source {
+                    targets.push(track.clone());
+                    target = Some(track);
+                    continue;
+                }
+                others.push(track.clone());
+                match kinds.iter_mut().find(|(name, _)| *name == stem.name) {
+                    Some((_, tracks)) => tracks.push(track),
+                    None => kinds.push((&stem.name, vec![track])),
+                }
             }
+            whole.extend(target.filter(|_| !others.is_empty()).map(|target| Together { target, others }));
         }
         if targets.is_empty() || kinds.is_empty() {
             let missing = if targets.is_empty() { source.into() } else { format!("anything but {source}") };
@@ -121,7 +156,9 @@ impl AugmentedExamples {
             true => (0..SPEEDS).map(|i| Speed::new(speed(i))).collect(),
             false => Vec::new(),
         };
-        Ok(Self { reader, stft, settings: settings.clone(), seed, targets, others, speeds, first_frame })
+        let songs = whole;
+        let settings = settings.clone();
+        Ok(Self { reader, stft, settings, seed, targets, songs, others, speeds, margin, first_frame })
     }
 
     /// All stems that examples are made of.
@@ -132,7 +169,7 @@ impl AugmentedExamples {
     /// Samples of an excerpt: enough for its frames to hold no padding.
     fn n_samples(&self) -> usize {
         let (window, hop) = lengths(&self.stft);
-        (self.first_frame + self.settings.frames - 1) * hop - window / 2 + window
+        (self.first_frame + self.settings.frames + 2 * self.margin - 1) * hop - window / 2 + window
     }
 
     /// The samples of example `index`.
@@ -144,17 +181,14 @@ impl AugmentedExamples {
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
         rng.set_stream(index);
         let is_silent = unit(&mut rng) < settings.silent;
-        let mut target = self.excerpt_of(&mut rng, &self.targets)?;
-
-        let n_kinds = self.others.len();
         let n_others = 1 + below(&mut rng, settings.others as u64) as usize;
-        let mut kinds = distinct(&mut rng, n_kinds, n_others.min(n_kinds));
-        while kinds.len() < n_others {
-            kinds.push(below(&mut rng, n_kinds as u64) as usize);
-        }
+        let is_coherent = unit(&mut rng) < settings.coherent && !self.songs.is_empty();
+        let (mut target, others) = match is_coherent {
+            true => self.of_one_song(&mut rng, n_others)?,
+            false => self.of_random_songs(&mut rng, n_others)?,
+        };
         let mut rest = vec![0.0f32; target.len()];
-        for kind in kinds {
-            let other = self.excerpt_of(&mut rng, &self.others[kind])?;
+        for other in others {
             let level = rms(&other);
             let wanted = amplitude(between(&mut rng, -settings.spread / 2.0, settings.spread / 2.0));
             if level > SILENCE {
@@ -180,24 +214,79 @@ impl AugmentedExamples {
         Ok(Mixed { mixture, target })
     }
 
-    /// An excerpt from anywhere in one of the tracks, not silent where that can be had, of random speed and sign.
-    fn excerpt_of(&self, rng: &mut ChaCha8Rng, tracks: &[Track]) -> Result<Vec<f32>, CorpusError> {
-        let length = self.n_samples();
-        let speed = self.speeds.get(below(rng, SPEEDS as u64) as usize);
-        let sign = if unit(rng) < 0.5 { -1.0 } else { 1.0 };
-        let n = speed.map_or(length, |speed| speed.needed(length));
-        let mut sound = Vec::new();
+    /// A target and others, each from anywhere.
+    fn of_random_songs(&self, rng: &mut ChaCha8Rng, n_others: usize) -> Result<Stems, CorpusError> {
+        let target = self.excerpt_of(rng, &self.targets)?;
+        let n_kinds = self.others.len();
+        let mut kinds = distinct(rng, n_kinds, n_others.min(n_kinds));
+        while kinds.len() < n_others {
+            kinds.push(below(rng, n_kinds as u64) as usize);
+        }
+        let mut others = Vec::new();
+        for kind in kinds {
+            others.push(self.excerpt_of(rng, &self.others[kind])?);
+        }
+        Ok((target, others))
+    }
+
+    /// A target and others of its song, from the same place at the same speed.
+    fn of_one_song(&self, rng: &mut ChaCha8Rng, n_others: usize) -> Result<Stems, CorpusError> {
+        let speed = below(rng, SPEEDS as u64) as usize;
+        let (mut song, mut start) = (&self.songs[0], 0);
         for _ in 0..TRIES {
-            let track = &tracks[below(rng, tracks.len() as u64) as usize];
-            sound = self.reader.read(track, below(rng, track.n_samples), n)?;
-            if rms(&sound) > SILENCE {
+            song = &self.songs[below(rng, self.songs.len() as u64) as usize];
+            start = below(rng, song.target.n_samples);
+            if rms(&self.reader.read(&song.target, start, self.n_samples())?) > SILENCE {
                 break;
             }
         }
+        let target = self.play(rng, &song.target, start, speed)?;
+        let mut others = Vec::new();
+        for other in distinct(rng, song.others.len(), n_others.min(song.others.len())) {
+            others.push(self.play(rng, &song.others[other], start, speed)?);
+        }
+        Ok((target, others))
+    }
+
+    /// An excerpt from anywhere in one of the tracks, not silent where that can be had, of random speed.
+    fn excerpt_of(&self, rng: &mut ChaCha8Rng, tracks: &[Track]) -> Result<Vec<f32>, CorpusError> {
+        let speed = below(rng, SPEEDS as u64) as usize;
+        let (mut track, mut start) = (&tracks[0], 0);
+        for _ in 0..TRIES {
+            track = &tracks[below(rng, tracks.len() as u64) as usize];
+            start = below(rng, track.n_samples);
+            if rms(&self.reader.read(track, start, self.n_samples())?) > SILENCE {
+                break;
+            }
+        }
+        self.play(rng, track, start, speed)
+    }
+
+    /// A track from `start` on, at a speed, of random sign, in a random room.
+    fn play(
+        &self,
+        rng: &mut ChaCha8Rng,
+        track: &Track,
+        start: u64,
+        speed: usize,
+    ) -> Result<Vec<f32>, CorpusError> {
+        let length = self.n_samples();
+        let sign = if unit(rng) < 0.5 { -1.0 } else { 1.0 };
+        let room = room(rng, self.settings.reverberation, self.reader.rate());
+        let room = convolve_plainly(&room, &colour(rng, self.settings.colour));
+        // what was played before the excerpt is still heard in it
+        let before = room.len() - 1;
+        let speed = self.speeds.get(speed);
+        let n = speed.map_or(length + before, |speed| speed.needed(length + before));
+        let sound = self.reader.read(track, start, n)?;
         let mut sound = match speed {
-            Some(speed) => speed.play(&sound, length),
+            Some(speed) => speed.play(&sound, length + before),
             None => sound,
         };
+        if before > 0 {
+            sound = convolve(&sound, &[&room]).swap_remove(0);
+            sound = sound[before..before + length].to_vec();
+        }
         scale(&mut sound, sign);
         Ok(sound)
     }
@@ -206,7 +295,7 @@ impl AugmentedExamples {
     fn magnitudes(&self, samples: Vec<f32>) -> Array2<f32> {
         let sound = Waveform::mono(samples, self.reader.rate());
         let spectrogram = self.stft.forward(&sound).expect("an excerpt has samples");
-        let frames = self.first_frame..self.first_frame + self.settings.frames;
+        let frames = self.first_frame..self.first_frame + self.settings.frames + 2 * self.margin;
         spectrogram.data.index_axis(Axis(1), 0).slice(s![.., frames]).mapv(|x| x.norm_sqr().sqrt())
     }
 }
@@ -214,7 +303,18 @@ impl AugmentedExamples {
 impl Examples for AugmentedExamples {
     fn excerpt(&self, index: u64) -> Result<Excerpt, String> {
         let mixed = self.mixed(index).map_err(|error| error.to_string())?;
-        Ok(Excerpt { mixture: self.magnitudes(mixed.mixture), source: self.magnitudes(mixed.target) })
+        let (mut mixture, mut source) = (self.magnitudes(mixed.mixture), self.magnitudes(mixed.target));
+        // some begin or end a song: beyond is silence
+        let mut rng = ChaCha8Rng::seed_from_u64(self.seed ^ u64::MAX);
+        rng.set_stream(index);
+        let end = unit(&mut rng) / ENDS;
+        let (frames, margin) = (mixture.ncols(), self.margin);
+        if end < 1.0 {
+            let silent = if end < 0.5 { 0..margin } else { frames - margin..frames };
+            mixture.slice_mut(s![.., silent.clone()]).fill(0.0);
+            source.slice_mut(s![.., silent]).fill(0.0);
+        }
+        Ok(Excerpt { mixture, source, margin })
     }
 }
 
@@ -249,6 +349,15 @@ pub enum ExamplesError {
 fn lengths(stft: &Stft<f32>) -> (usize, usize) {
     let settings = stft.settings();
     (settings.window_length.unwrap_or(1), settings.hop.unwrap_or(1))
+}
+
+/// The convolution of a response with a short one.
+fn convolve_plainly(long: &[f64], short: &[f64]) -> Vec<f64> {
+    let mut sum = vec![0.0; long.len() + short.len() - 1];
+    for (k, h) in short.iter().enumerate() {
+        sum[k..].iter_mut().zip(long).for_each(|(y, x)| *y += h * x);
+    }
+    sum
 }
 
 /// Root mean square; 0 of nothing.

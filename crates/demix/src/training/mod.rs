@@ -3,6 +3,7 @@
 //! | room | holds |
 //! | --- | --- |
 //! | [`examples`] | [`AugmentedExamples`]: mixtures made of stems at random, the same for the same seed |
+//! | `room` | responses of random rooms |
 //! | `speed` | sound played faster or slower |
 //! | [`validation`] | [`Validation`]: fixed mixtures that are separated and scored |
 //! | [`record`] | [`Record`]: the learning curve |
@@ -11,6 +12,7 @@
 pub(crate) mod chance;
 pub mod examples;
 pub mod record;
+mod room;
 mod speed;
 pub mod state;
 pub mod validation;

@@ -123,6 +123,7 @@ impl Validation {
         Excerpt {
             mixture: self.transform(&mixture).mapv(|x| x.norm_sqr().sqrt()),
             source: self.transform(&pair.target).mapv(|x| x.norm_sqr().sqrt()),
+            margin: 0,
         }
     }
 

@@ -76,6 +76,8 @@ fn improvements(rows: &[Row], scores: &[MixtureScores], used: &[usize]) -> Optio
         Row::Idlma,
         Row::GPop(1e-2),
         Row::GPop(DRAWN_ETA),
+        Row::IlrmaOfDemix,
+        Row::IdlmaOfDemix,
         Row::GPopOfDemix,
         Row::TrueVariance,
     ];

@@ -21,7 +21,9 @@ pub enum Row {
     TPop(f64),
     /// Product of Gaussian experts, with eta.
     GPop(f64),
-    /// Product of Gaussian experts as `demix separate` runs it: on four times as many frames, with a lower floor.
+    /// Networks alone as `demix separate` runs them: on four times as many frames, after FDICA.
+    IdlmaOfDemix,
+    /// Product of Gaussian experts as `demix separate` runs it: the same, with a lower floor.
     GPopOfDemix,
     /// `idlma` whose networks are the truth: a bound.
     TrueVariance,
@@ -52,14 +54,14 @@ impl Row {
         rows.extend([Self::Idlma, Self::TIdlma, Self::EbIdlma]);
         rows.extend(NUS.map(Self::TPop));
         rows.extend(ETAS.map(Self::GPop));
-        rows.extend([Self::GPopOfDemix, Self::TrueVariance, Self::TrueVarianceGPop]);
+        rows.extend([Self::IdlmaOfDemix, Self::GPopOfDemix, Self::TrueVariance, Self::TrueVarianceGPop]);
         rows
     }
 
     /// Those of a short run.
     pub fn few() -> Vec<Self> {
         let paper = [Self::Ilrma, Self::DnnWf, Self::Idlma, Self::GPop(1e-2), Self::GPop(DRAWN_ETA)];
-        let ours = [Self::IlrmaOfDemix, Self::GPopOfDemix, Self::TrueVariance];
+        let ours = [Self::IlrmaOfDemix, Self::IdlmaOfDemix, Self::GPopOfDemix, Self::TrueVariance];
         paper.into_iter().chain(ours).collect()
     }
 
@@ -75,6 +77,7 @@ impl Row {
             Self::EbIdlma => "eb-idlma".into(),
             Self::TPop(nu) => format!("t-pop-idlma, nu {}", power_of_ten(nu)),
             Self::GPop(eta) => format!("g-pop-idlma, eta {}", power_of_ten(eta)),
+            Self::IdlmaOfDemix => "idlma, defaults of demix".into(),
             Self::GPopOfDemix => "g-pop-idlma, defaults of demix".into(),
             Self::TrueVariance => "idlma with the true variance".into(),
             Self::TrueVarianceGPop => "g-pop-idlma, eta 1e-2, with the true variance".into(),
@@ -97,7 +100,12 @@ impl Row {
     /// Which networks it needs.
     pub fn needs(self) -> Option<Training> {
         match self {
-            Self::DnnWf | Self::FscmDnn | Self::Idlma | Self::GPop(_) | Self::GPopOfDemix => {
+            Self::DnnWf
+            | Self::FscmDnn
+            | Self::Idlma
+            | Self::IdlmaOfDemix
+            | Self::GPop(_)
+            | Self::GPopOfDemix => {
                 Some(Training::Plain)
             }
             Self::TIdlma => Some(Training::Student),

@@ -8,7 +8,7 @@ use demix_eval::{BandSettings, BssEval, FILTER_LENGTH, Order, band_snr};
 use demix_signal::settings::Settings as _;
 use demix_signal::{Complex, Stft, StftSettings, Watch, Waveform};
 use demix_spatial::source::{PowerEstimate, PowerEstimator, Product};
-use demix_spatial::{C64, Guided, GuidedSettings, Input, Known};
+use demix_spatial::{C64, Guided, GuidedSettings, Input, Known, Start};
 use ndarray::{Array2, Array3, ArrayView2, s};
 use serde::{Deserialize, Serialize};
 
@@ -174,12 +174,18 @@ impl Laboratory {
         row: Row,
         seed: u64,
     ) -> Result<(Guided, StftSettings), SeparationError> {
-        // the paper's transform and one floor for all, but for the row of our own defaults
-        let own = row == Row::GPopOfDemix;
-        let variance_floor = (!own).then_some(FLOOR);
-        let settings = GuidedSettings { seed, variance_floor, ..GuidedSettings::default() };
-        let hop = self.stft.hop.filter(|_| !own);
-        let part = PartSettings { components: self.components, hop, ..PartSettings::default() };
+        // the paper's transform, start and floor for all but the rows of our own defaults
+        let (settings, part) = match row {
+            Row::IdlmaOfDemix | Row::GPopOfDemix => {
+                (GuidedSettings { seed, ..GuidedSettings::default() }, PartSettings::default())
+            }
+            _ => {
+                let (start, variance_floor) = (Start::Identity, Some(FLOOR));
+                let settings = GuidedSettings { seed, start, variance_floor, ..GuidedSettings::default() };
+                let (components, hop) = (self.components, self.stft.hop);
+                (settings, PartSettings { components, hop, ..PartSettings::default() })
+            }
+        };
         let family = match row {
             Row::TIdlma => Family::TIdlma(Some(NU_OF_T_IDLMA)),
             Row::EbIdlma => Family::EbIdlma,

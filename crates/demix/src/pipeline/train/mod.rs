@@ -196,6 +196,7 @@ impl Plan {
             reader.clone(),
             &stft,
             &settings.mixing,
+            2 * settings.network.context,
             settings.trainer.seed,
         )?;
         let with_source =

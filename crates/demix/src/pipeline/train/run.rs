@@ -15,9 +15,6 @@ use crate::pipeline::PipelineError;
 use crate::training::state::{Description, TrainingState};
 use crate::training::{EpochRecord, Record};
 
-/// Numbers that a step has for its examples: more than the largest batch takes, so that no example comes twice.
-const EXAMPLES_PER_STEP: u64 = 1 << 24;
-
 /// A training under way.
 struct Run<'a> {
     plan: &'a Plan,
@@ -133,22 +130,13 @@ impl<'a> Run<'a> {
     /// The batches of an epoch that are left; gives the mean loss of all of them.
     fn epoch(&mut self, watch: &mut dyn Watch) -> Result<f64, PipelineError> {
         let schedule = &self.plan.settings.schedule;
+        let left = schedule.batches - self.state.description.batches;
         let total = schedule.epochs * schedule.batches;
-        loop {
-            let Description { epochs, batches, loss_bits, .. } = self.state.description;
-            let sum = f64::from_bits(loss_bits);
-            if batches == schedule.batches {
-                return Ok(sum / batches as f64);
-            }
-            let done = epochs * schedule.batches + batches;
-            let cost = (batches > 0).then(|| sum / batches as f64);
-            tell(watch, done, total, cost)?;
-            // one step at a time: between two of them the state is whole
-            let loss =
-                self.trainer.epoch(&self.plan.examples, done as u64 * EXAMPLES_PER_STEP, 1, &mut ())?;
-            self.state.description.batches += 1;
-            self.state.description.loss_bits = (sum + loss).to_bits();
-        }
+        let mut steps = Steps { description: &mut self.state.description, of_epoch: schedule.batches, total, watch };
+        steps.tell()?;
+        self.trainer.epoch(&self.plan.examples, left, &mut steps)?;
+        let Description { batches, loss_bits, .. } = self.state.description;
+        Ok(f64::from_bits(loss_bits) / batches as f64)
     }
 
     /// Loss and improvement on the validation mixtures.
@@ -277,6 +265,31 @@ impl<'a> Run<'a> {
             "curve_columns": ["epoch", "loss", "training_loss", "validation_loss", "si_sdr_improvement_db"],
             "curve": curve,
         })
+    }
+}
+
+/// Counts the steps of an epoch: between two of them the state is whole.
+struct Steps<'a> {
+    description: &'a mut Description,
+    of_epoch: usize,
+    total: usize,
+    watch: &'a mut dyn Watch,
+}
+
+impl Steps<'_> {
+    fn tell(&mut self) -> Result<(), Cancelled> {
+        let Description { epochs, batches, loss_bits, .. } = *self.description;
+        let cost = (batches > 0).then(|| f64::from_bits(loss_bits) / batches as f64);
+        tell(self.watch, epochs * self.of_epoch + batches, self.total, cost)
+    }
+}
+
+impl Watch for Steps<'_> {
+    fn progress(&mut self, progress: Progress) -> Result<(), Cancelled> {
+        let sum = f64::from_bits(self.description.loss_bits) + progress.cost.unwrap_or(0.0);
+        self.description.batches += 1;
+        self.description.loss_bits = sum.to_bits();
+        self.tell()
     }
 }
 
