@@ -105,8 +105,12 @@ fn what_cannot_be_learnt_is_said() {
     };
     let zeros = |bins, frames| Array2::zeros((bins, frames));
     assert_eq!(say(&|_| Err("no such song".into())), "example 0: no such song");
-    assert!(say(&|_| Ok(Excerpt { mixture: zeros(33, 4), source: zeros(33, 4), margin: 0 })).contains("silent"));
-    assert!(say(&|_| Ok(Excerpt { mixture: zeros(33, 0), source: zeros(33, 0), margin: 0 })).contains("silent"));
+    assert!(
+        say(&|_| Ok(Excerpt { mixture: zeros(33, 4), source: zeros(33, 4), margin: 0 })).contains("silent")
+    );
+    assert!(
+        say(&|_| Ok(Excerpt { mixture: zeros(33, 0), source: zeros(33, 0), margin: 0 })).contains("silent")
+    );
     let other_bins = say(&|_| Ok(Excerpt { mixture: zeros(30, 4), source: zeros(30, 4), margin: 0 }));
     assert!(other_bins.contains("30 bins") && other_bins.contains("33"), "{other_bins}");
     let other_frames = say(&|_| Ok(Excerpt { mixture: zeros(33, 4), source: zeros(33, 5), margin: 0 }));

@@ -29,7 +29,8 @@ fn convolve_one(signal: &[f32], response: &[f64]) -> Vec<f32> {
     // four times the response is near the fewest operations per sample; no longer than needed
     let size = (4 * response.len()).max(4096).min(n).next_power_of_two();
     let hop = size - response.len() + 1;
-    let (forward, inverse) = PLANNER.with_borrow_mut(|p| (p.plan_fft_forward(size), p.plan_fft_inverse(size)));
+    let (forward, inverse) =
+        PLANNER.with_borrow_mut(|p| (p.plan_fft_forward(size), p.plan_fft_inverse(size)));
     let (mut block, mut spectrum) = (forward.make_input_vec(), forward.make_output_vec());
     let mut scratch = vec![Default::default(); forward.get_scratch_len().max(inverse.get_scratch_len())];
     let mut filter = forward.make_output_vec();

@@ -7,6 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 
 use crate::determined::{self, Descent, LoopSettings, Normalization};
+use crate::guided::Trial;
 use crate::matrix::C64;
 use crate::mixture::{Mixture, Scalar};
 use crate::permutation::by_direction;
@@ -104,6 +105,8 @@ pub struct Found {
     /// How much of every output is its source's in the ears of the networks or the dictionary that know it:
     /// 1 - sum (|y| - sqrt r)^2 / sum |y|^2, 1 for all of it; none for blind sources.
     pub explained: Vec<Option<f64>>,
+    /// The ways that were tried; none in blind methods.
+    pub trials: Vec<Trial>,
     /// The final cost of every run.
     pub costs: Vec<f64>,
     /// Sentences a user should read.
@@ -250,6 +253,7 @@ impl Blind {
             mixing: demixing.mixing(&mixture),
             descent,
             explained: Vec::new(),
+            trials: Vec::new(),
             costs,
             warnings,
         })

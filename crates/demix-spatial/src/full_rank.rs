@@ -140,7 +140,8 @@ impl FullRank {
             for network in networks {
                 let said = network.estimate(magnitude.view()).map_err(SpatialError::Network)?;
                 said.check(source, (n_bins, n_frames))?;
-                variance.zip_mut_with(&said.variance, |v, &said| *v += f64::from(said) / networks.len() as f64);
+                variance
+                    .zip_mut_with(&said.variance, |v, &said| *v += f64::from(said) / networks.len() as f64);
             }
             rest.zip_mut_with(&variance, |rest, v| *rest -= v);
             self.variance.index_axis_mut(Axis(0), source).assign(&variance.mapv(|v| v.max(floor)));
@@ -294,6 +295,7 @@ mod tests {
     use rand_chacha::rand_core::SeedableRng as _;
 
     use super::*;
+    use crate::source::PowerEstimate;
 
     /// Knows the source.
     struct Oracle(Array2<f32>);

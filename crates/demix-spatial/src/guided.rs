@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use demix_signal::simd::Simd;
 use demix_signal::Watch;
+use demix_signal::simd::Simd;
 use ndarray::{Array2, Array3};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng as _;
@@ -30,12 +30,11 @@ demix_signal::settings! {
         /// Steps of source model and demixing between two looks of the networks.
         pub inner: usize = 10, range 1.0 ..= 10000.0;
         /// Where the demixing matrices begin; after a run of another method, the networks find out which output is whose.
-        pub start: Start = Start::Fdica;
+        /// auto: tries fdica and identity, and keeps the former unless the networks recognise the outputs of the latter
+        /// better.
+        pub start: Option<Start> = None;
         /// Steps of the warm start.
         pub start_iterations: usize = 50, range 0.0 ..= 100000.0;
-        /// So many of the last looks go without networks where a source has a low-rank part beside them, which then has
-        /// learned what they know.
-        pub release: usize = 0, range 0.0 ..= 10000.0;
         /// A network's variance is at least this share of the estimate's mean power: too small a floor trusts a network
         /// that hears nothing; auto: 0.01, and 0.001 where every network has a low-rank part beside it.
         pub variance_floor: Option<f64> = None, range 0.0 ..= 1.0;
@@ -73,10 +72,32 @@ pub struct Known {
 pub struct Guided {
     /// What is known of each source, in the order of the outputs.
     pub sources: Vec<Known>,
-    /// How the experts of a source are put together.
-    pub product: Product,
+    /// Where to begin and how to put the experts of a source together. Of several ways all are run; the first is kept, or a
+    /// later one whose outputs networks and dictionaries recognise better ([`Found::explained`]): a choice without the
+    /// truth.
+    pub ways: Vec<Way>,
     /// Everything else.
     pub settings: GuidedSettings,
+}
+
+/// A way to run a guided method.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Way {
+    /// Where the demixing matrices begin.
+    pub start: Start,
+    /// How the experts are put together.
+    pub product: Product,
+}
+
+/// How a way went.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Trial {
+    /// The way.
+    pub way: Way,
+    /// The mean of [`Found::explained`] over the sources of which something is known.
+    pub explained: f64,
+    /// Whether its matrices are those of [`Found`].
+    pub kept: bool,
 }
 
 /// What may be looked at before every look of the networks, and at the end.
@@ -92,12 +113,16 @@ pub struct Moment<'a> {
 impl Guided {
     /// Steps of source model and demixing in all.
     pub fn iterations(&self) -> usize {
+        self.iterations_of_a_way().saturating_mul(self.ways.len())
+    }
+
+    fn iterations_of_a_way(&self) -> usize {
         self.settings.outer.saturating_mul(self.settings.inner)
     }
 
-    /// Steps of the warm start.
-    fn warm(&self) -> usize {
-        self.settings.start.iterations(self.settings.start_iterations)
+    /// Steps of a start.
+    fn warm(&self, start: Start) -> usize {
+        start.iterations(self.settings.start_iterations)
     }
 
     /// What `auto` means for the floor of the networks' variances.
@@ -129,7 +154,7 @@ impl Guided {
         Ok(())
     }
 
-    /// Demixes; `observe` is called before every look of the networks but the first, and at the end.
+    /// Demixes; `observe` is called before every look of the networks but the first, and at the end, of every way.
     ///
     /// # Errors
     /// As [`Guided::check`], a mixture that does not fit, a network without an answer, cancelling.
@@ -141,9 +166,72 @@ impl Guided {
     ) -> Result<Found, SpatialError> {
         let mixture = Mixture::<T>::new(input.x, self.settings.simd)?;
         self.check(mixture.n_channels())?;
-        let settings = &self.settings;
-        let shape = (mixture.n_bins(), mixture.n_frames());
-        let mut rng = ChaCha8Rng::seed_from_u64(settings.seed);
+        let mut ways = self.ways.clone();
+        if input.begin.is_some() {
+            // the block before is the start of all
+            ways.dedup_by_key(|way| way.product);
+        }
+        let warm = |way: &Way| if input.begin.is_some() { 0 } else { self.warm(way.start) };
+        let total = ways.iter().map(|way| warm(way) + self.iterations_of_a_way()).sum();
+        let mut best: Option<Run> = None;
+        let mut trials: Vec<Trial> = Vec::new();
+        let mut before = 0;
+        for way in ways {
+            let demixing = match input.begin {
+                Some(w) => Demixing::given(&mixture, w)?,
+                None => self.begin(&mixture, way.start, &mut Share { watch: &mut *watch, before, total })?,
+            };
+            before += warm(&way);
+            // random factors would spoil matrices that know something
+            let fits = if warm(&way) > 0 || input.begin.is_some() { FIT_ITERATIONS } else { 0 };
+            let watch = &mut Share { watch: &mut *watch, before, total };
+            let run = self.run(&mixture, way.product, demixing, fits, watch, observe)?;
+            before += self.iterations_of_a_way();
+            let known: Vec<f64> = run.explained.iter().flatten().copied().collect();
+            let explained = known.iter().sum::<f64>() / known.len().max(1) as f64;
+            let to_beat = trials.iter().find(|trial| trial.kept).map(|trial| trial.explained + MARGIN);
+            let kept = to_beat.is_none_or(|least| explained > least);
+            if kept {
+                trials.iter_mut().for_each(|trial| trial.kept = false);
+                best = Some(run);
+            }
+            trials.push(Trial { way, explained, kept });
+        }
+        let Some(Run { demixing, descent, explained }) = best else {
+            return Err(SpatialError::Unsupported("there is no way to try: give one at least".into()));
+        };
+        Ok(Found {
+            demixing: demixing.matrices(&mixture),
+            mixing: demixing.mixing(&mixture),
+            explained,
+            trials,
+            costs: descent.cost.last().copied().into_iter().collect(),
+            descent,
+            warnings: blind::warnings_of(&mixture),
+        })
+    }
+
+    /// W before the first look.
+    fn begin<T: Scalar>(
+        &self,
+        mixture: &Mixture<T>,
+        start: Start,
+        watch: &mut dyn Watch,
+    ) -> Result<Demixing, SpatialError> {
+        let (settings, n) = (&self.settings, self.sources.len());
+        let update = settings.update.build(settings.pairs, settings.step);
+        let iterations = self.warm(start);
+        let loops = LoopSettings { iterations, tolerance: START_TOLERANCE, ..LoopSettings::default() };
+        let mut demixing = start.begin(mixture, n, &*update, &loops, watch)?;
+        if iterations > 0 {
+            self.name_outputs(mixture, &mut demixing)?;
+        }
+        Ok(demixing)
+    }
+
+    /// The experts of all sources with random factors, the same ones at every call.
+    fn experts(&self, shape: (usize, usize)) -> Result<Vec<Experts>, SpatialError> {
+        let mut rng = ChaCha8Rng::seed_from_u64(self.settings.seed);
         let mut experts = Vec::with_capacity(self.sources.len());
         for (n, known) in self.sources.iter().enumerate() {
             if let Some(dictionary) = known.dictionary.as_ref().filter(|d| d.nrows() != shape.0) {
@@ -159,32 +247,32 @@ impl Guided {
                 .then(|| Factors::random(shape, known.components, learned, &mut rng));
             experts.push(Experts { low_rank, networks: known.networks.clone() });
         }
-        let (product, rescale_model) = (self.product, settings.rescale_model);
+        Ok(experts)
+    }
+
+    /// One way, from W on, after so many steps of the factors alone.
+    fn run<T: Scalar>(
+        &self,
+        mixture: &Mixture<T>,
+        product: Product,
+        mut demixing: Demixing,
+        fits: usize,
+        watch: &mut dyn Watch,
+        observe: &mut dyn FnMut(&Moment<'_>),
+    ) -> Result<Run, SpatialError> {
+        let settings = &self.settings;
+        let shape = (mixture.n_bins(), mixture.n_frames());
         let variance_floor = settings.variance_floor.unwrap_or_else(|| self.variance_floor());
-        let product = ProductSettings { product, variance_floor, rescale_model };
-        let mut model = ProductOfPriors::<T>::new(shape, experts, product)?;
-        let update = settings.update.build(settings.pairs, settings.step);
-        let warm = if input.begin.is_some() { 0 } else { self.warm() };
-        let total = warm + self.iterations();
-        let mut demixing = match input.begin {
-            Some(w) => Demixing::given(&mixture, w)?,
-            None => {
-                let loops = LoopSettings { iterations: warm, tolerance: 1e-6, ..LoopSettings::default() };
-                let watch = &mut Share { watch: &mut *watch, before: 0, total };
-                settings.start.begin(&mixture, self.sources.len(), &*update, &loops, watch)?
-            }
-        };
-        if warm > 0 {
-            self.name_outputs(&mixture, &mut demixing)?;
-        }
-        if warm > 0 || input.begin.is_some() {
-            // random factors would spoil the matrices that are there
-            let powers = Powers::new(&mixture, &demixing);
+        let product = ProductSettings { product, variance_floor, rescale_model: settings.rescale_model };
+        let mut model = ProductOfPriors::<T>::new(shape, self.experts(shape)?, product)?;
+        if fits > 0 {
+            let powers = Powers::new(mixture, &demixing);
             model.refresh(&powers)?;
-            (0..FIT_ITERATIONS).for_each(|_| {
+            (0..fits).for_each(|_| {
                 model.update(&powers);
             });
         }
+        let update = settings.update.build(settings.pairs, settings.step);
         let stretch = LoopSettings {
             iterations: settings.inner,
             tolerance: 0.0,
@@ -192,14 +280,11 @@ impl Guided {
             normalization: settings.normalization,
             reference: 0,
         };
-        let mut descent = Descent { cost: vec![], iterations: 0, converged: false };
+        let (total, mut descent) =
+            (self.iterations_of_a_way(), Descent { cost: vec![], iterations: 0, converged: false });
         for outer in 0..settings.outer {
-            let before = warm + outer * settings.inner;
-            let watch = &mut Share { watch: &mut *watch, before, total };
-            if outer + settings.release == settings.outer {
-                model.release();
-            }
-            let part = determined::run(&mixture, &mut model, &*update, &stretch, None, &mut demixing, watch)?;
+            let watch = &mut Share { watch: &mut *watch, before: outer * settings.inner, total };
+            let part = determined::run(mixture, &mut model, &*update, &stretch, None, &mut demixing, watch)?;
             // the cost at the end of a stretch and that of the next beginning differ by what the networks said
             descent.cost.extend(&part.cost[..settings.inner]);
             if outer + 1 == settings.outer {
@@ -208,20 +293,26 @@ impl Guided {
             descent.iterations += part.iterations;
             observe(&Moment {
                 iterations: descent.iterations,
-                energies: model.energies(&Powers::new(&mixture, &demixing)),
-                matrices: &|| (demixing.matrices(&mixture), demixing.mixing(&mixture)),
+                energies: model.energies(&Powers::new(mixture, &demixing)),
+                matrices: &|| (demixing.matrices(mixture), demixing.mixing(mixture)),
             });
         }
-        Ok(Found {
-            demixing: demixing.matrices(&mixture),
-            mixing: demixing.mixing(&mixture),
-            explained: self.explained(&mixture, &demixing)?,
-            costs: descent.cost.last().copied().into_iter().collect(),
-            descent,
-            warnings: blind::warnings_of(&mixture),
-        })
+        let explained = self.explained(mixture, &demixing)?;
+        Ok(Run { demixing, descent, explained })
     }
 }
+
+/// What one way came to.
+struct Run {
+    demixing: Demixing,
+    descent: Descent,
+    explained: Vec<Option<f64>>,
+}
+
+/// A later way is kept when its outputs are recognised better by this much: smaller differences are noise.
+const MARGIN: f64 = 0.01;
+/// The start need not be exact, in nats for each slot.
+const START_TOLERANCE: f64 = 1e-6;
 
 impl Known {
     /// Whether anything is known that was learned elsewhere.
@@ -241,9 +332,8 @@ impl Guided {
         if n < 2 || !self.sources.iter().any(Known::is_informed) {
             return Ok(());
         }
-        let everywhere = |order: &[usize]| {
-            Array2::from_shape_fn((mixture.n_bins(), n), |(_, source)| order[source])
-        };
+        let everywhere =
+            |order: &[usize]| Array2::from_shape_fn((mixture.n_bins(), n), |(_, source)| order[source]);
         let mut explained = Array2::<f64>::zeros((n, n));
         for shift in 0..n {
             let order: Vec<usize> = (0..n).map(|source| (source + shift) % n).collect();
@@ -267,11 +357,13 @@ impl Guided {
         let mut rng = ChaCha8Rng::seed_from_u64(self.settings.seed);
         let experts = self.sources.iter().map(|known| {
             let learned = known.dictionary.as_ref();
+            // a source that nobody knows takes part, so that the outputs keep their numbers
             let any = usize::from(!known.is_informed());
-            let low_rank = (any > 0 || learned.is_some()).then(|| Factors::random(shape, any, learned, &mut rng));
+            let low_rank =
+                (any > 0 || learned.is_some()).then(|| Factors::random(shape, any, learned, &mut rng));
             Experts { low_rank, networks: known.networks.clone() }
         });
-        let settings = ProductSettings { product: self.product, variance_floor: 0.0, rescale_model: true };
+        let settings = ProductSettings { product: RECOGNITION, variance_floor: 0.0, rescale_model: true };
         let mut model = ProductOfPriors::<T>::new(shape, experts.collect(), settings)?;
         let powers = Powers::new(mixture, demixing);
         model.refresh(&powers)?;
@@ -285,6 +377,8 @@ impl Guided {
     }
 }
 
+/// How networks and dictionary of one source are heard together: as equals.
+const RECOGNITION: Product = Product::Gauss { eta: 0.5 };
 /// The floor of a network's variance where nothing else is known of its source.
 const FLOOR_ALONE: f64 = 1e-2;
 /// The floor where a low-rank part fills what the network misses; docs/guided-demixing.md has the measurement.

@@ -39,7 +39,7 @@ pub use determined::{Descent, LoopSettings, Normalization};
 pub use directions::{DirectionCount, count_directions};
 pub use error::SpatialError;
 pub use full_rank::{FullRank, FullRankSettings};
-pub use guided::{Guided, GuidedSettings, Known, Moment};
+pub use guided::{Guided, GuidedSettings, Known, Moment, Trial, Way};
 pub use matrix::C64;
 pub use mixture::{Mixture, Scalar, principal_components};
 pub use rescale::Scaling;

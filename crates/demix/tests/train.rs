@@ -121,7 +121,13 @@ fn coherent_examples_are_of_one_song_at_one_time() {
         x.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map(|(bin, _)| bin).unwrap()
     };
     let same = |coherent: &str| {
-        let set = [("coherent", coherent), ("speed", "0"), ("reverberation", "0"), ("silent", "0"), ("colour", "0")];
+        let set = [
+            ("coherent", coherent),
+            ("speed", "0"),
+            ("reverberation", "0"),
+            ("silent", "0"),
+            ("colour", "0"),
+        ];
         let all = examples(&corpus, &stft(), &set, 1);
         let is_same = |i: &u64| {
             let mixed = all.mixed(*i).unwrap();

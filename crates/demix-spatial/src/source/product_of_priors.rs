@@ -55,7 +55,11 @@ impl PowerEstimate {
     ///
     /// # Errors
     /// Another shape; numbers that are not finite, negative powers, degrees of freedom that are not positive.
-    pub(crate) fn check(&self, source: usize, (n_bins, n_frames): (usize, usize)) -> Result<(), SpatialError> {
+    pub(crate) fn check(
+        &self,
+        source: usize,
+        (n_bins, n_frames): (usize, usize),
+    ) -> Result<(), SpatialError> {
         let dim = self.variance.dim();
         let refuse =
             |why: String| Err(SpatialError::Network(format!("the network of source {}: {why}", source + 1)));
@@ -325,19 +329,6 @@ impl<T: Scalar> ProductOfPriors<T> {
             }
         }
         1.0 - missed / total.max(f64::MIN_POSITIVE)
-    }
-
-    /// Leaves the networks out from now on, of sources that have a low-rank part: it stands for both.
-    pub(crate) fn release(&mut self) {
-        let (product, n_frames, stride) = (self.settings.product, self.n_frames, self.stride);
-        for state in self.sources.iter_mut().filter(|state| state.n_components > 0) {
-            let mean = state.share.iter().map(|a| a.to_double()).sum::<f64>() / state.share.len() as f64;
-            state.dictionary.iter_mut().for_each(|t| *t = T::of((t.to_double() * mean).max(SMALLEST)));
-            state.networks.clear();
-            state.given.fill(T::ZERO);
-            state.pad(n_frames, stride);
-            state.combine(&[], product, 0.0, n_frames, stride);
-        }
     }
 
     /// Sums of the experts' parts of every source (Section V-E of the paper).

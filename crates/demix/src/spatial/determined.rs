@@ -568,6 +568,8 @@ impl Separator for DeterminedSeparator {
             // how much of each output its network takes for its own, block by block
             let explained: Vec<&Vec<Option<f64>>> = solved.iter().map(|part| &part.found.explained).collect();
             details.insert("explained".into(), json!(explained));
+            let trials = solved.iter().map(|part| part.found.trials.iter().map(guided::trial).collect());
+            details.insert("trials".into(), Value::Array(trials.collect()));
         }
         let filters = solved.iter().map(|part| Filters {
             first_sample: part.block.first,

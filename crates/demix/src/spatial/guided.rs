@@ -8,11 +8,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use demix_nn::{Loss, Network};
-use demix_signal::{StftSettings, Waveform};
 use demix_signal::settings::Settings as _;
+use demix_signal::{StftSettings, Waveform};
 use demix_spatial::source::{PowerEstimate, PowerEstimator, Product};
-use demix_spatial::{Guided, GuidedSettings, Known};
+use demix_spatial::{Guided, GuidedSettings, Known, Start, Trial, Way};
 use ndarray::{Array2, ArrayView2, s};
+use serde_json::{Value, json};
 
 use super::determined::SpatialSoundSettings;
 use crate::dictionary::Dictionary;
@@ -57,8 +58,9 @@ demix_signal::settings! {
     /// Gaussian products.
     pub struct ShareSettings {
         /// The share of the low-rank part in the variance at the start, 0 to 1: the part grows until it is as strong as
-        /// the networks, the later the smaller this is. 1 is ilrma, 0 is idlma.
-        pub eta: f64 = 1e-10, range 0.0 ..= 1.0;
+        /// the networks, the later the smaller this is. 1 is ilrma, 0 is idlma. auto: tries 0.999 and 1e-6, and keeps
+        /// the former unless the networks recognise the outputs of the latter better.
+        pub eta: Option<f64> = None, range 0.0 ..= 1.0;
     }
 }
 
@@ -145,13 +147,17 @@ pub(crate) enum Family {
     /// Networks that tell nu.
     EbIdlma,
     /// Networks and low-rank parts, Gaussian.
-    GPop(f64),
+    GPop(Option<f64>),
     /// Networks and low-rank parts, Student's t.
     TPop(Option<f64>, f64),
 }
 
 /// Frames of the demixing for one of the networks.
 const FINER: usize = 4;
+/// What eta=auto tries: a part that is low-rank at once, and networks first.
+const ETAS: [f64; 2] = [0.999, 1e-6];
+/// What start=auto tries: activity settles the order of the bins, or the networks do, as in the paper.
+const STARTS: [Start; 2] = [Start::Fdica, Start::Identity];
 /// nu of `t-idlma` with networks that were trained for none: the paper's.
 const NU_OF_T_IDLMA: f64 = 500.0;
 /// nu of the low-rank part of `t-pop-idlma` with networks that were trained beside none.
@@ -172,12 +178,21 @@ impl Family {
         matches!(self, Self::GPop(_) | Self::TPop(..))
     }
 
-    /// The product, and nu_NMF for networks that take it as an input.
+    /// The ways to put the experts together, and nu_NMF for networks that take it as an input.
+    fn products(self, models: &[SourceNetwork]) -> (Vec<Product>, Option<f64>) {
+        let (product, nu_nmf) = match self {
+            Self::GPop(None) => return (ETAS.map(|eta| Product::Gauss { eta }).to_vec(), None),
+            _ => self.product(models),
+        };
+        (vec![product], nu_nmf)
+    }
+
+    /// The first of [`Self::products`].
     fn product(self, models: &[SourceNetwork]) -> (Product, Option<f64>) {
         let losses = || models.iter().map(|model| &model.network.header().loss);
         match self {
             Self::Idlma => (Product::Gauss { eta: 0.0 }, None),
-            Self::GPop(eta) => (Product::Gauss { eta }, None),
+            Self::GPop(eta) => (Product::Gauss { eta: eta.unwrap_or(ETAS[0]) }, None),
             Self::EbIdlma => (Product::Student { low_rank: NU_OF_LOW_RANK, network: NU_OF_LOW_RANK }, None),
             Self::TIdlma(nu) => {
                 let trained = losses().find_map(|loss| match loss {
@@ -411,6 +426,18 @@ pub(crate) fn source_names(request: &Request) -> Result<Vec<String>, SeparationE
     Ok(names)
 }
 
+/// A trial for the report.
+pub(crate) fn trial(trial: &Trial) -> Value {
+    let mut said = match trial.way.product {
+        Product::Gauss { eta } => json!({ "eta": eta }),
+        Product::Student { low_rank, network } => json!({ "nu": low_rank, "nu_network": network }),
+    };
+    said["start"] = trial.way.start.to_string().into();
+    said["explained"] = trial.explained.into();
+    said["kept"] = trial.kept.into();
+    said
+}
+
 /// Puts a guided run together.
 pub(crate) fn plan(
     request: &Request,
@@ -436,10 +463,10 @@ pub(crate) fn plan(
         step = trained / hop;
         stft.hop = Some(hop);
     }
-    let (product, nu_nmf) = family.product(&request.models);
+    let (products, nu_nmf) = family.products(&request.models);
     if !part.any_network {
         for model in &request.models {
-            if let Some(why) = family.refusal(&model.network.header().loss, product, nu_nmf) {
+            if let Some(why) = family.refusal(&model.network.header().loss, products[0], nu_nmf) {
                 return Err(refusal(model, family.name(), &why));
             }
         }
@@ -465,7 +492,12 @@ pub(crate) fn plan(
         Known { networks, dictionary, components }
     });
     let sources: Vec<Known> = sources.collect();
-    let guided = Guided { sources, product, settings };
+    let starts = settings.start.map_or_else(|| STARTS.to_vec(), |start| vec![start]);
+    // every start and every product has its turn, the first with the first
+    let ways = (0..starts.len().max(products.len()))
+        .map(|k| Way { start: starts[k % starts.len()], product: products[k % products.len()] })
+        .collect();
+    let guided = Guided { sources, ways, settings };
     guided.check(names.len())?;
     Ok(Plan { guided, names, stft, sample_rate, whose, clock })
 }

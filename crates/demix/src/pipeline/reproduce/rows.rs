@@ -105,9 +105,7 @@ impl Row {
             | Self::Idlma
             | Self::IdlmaOfDemix
             | Self::GPop(_)
-            | Self::GPopOfDemix => {
-                Some(Training::Plain)
-            }
+            | Self::GPopOfDemix => Some(Training::Plain),
             Self::TIdlma => Some(Training::Student),
             Self::EbIdlma => Some(Training::EmpiricalBayes),
             Self::TPop(_) => Some(Training::Product),

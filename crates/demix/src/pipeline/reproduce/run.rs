@@ -8,7 +8,7 @@ use demix_eval::{BandSettings, BssEval, FILTER_LENGTH, Order, band_snr};
 use demix_signal::settings::Settings as _;
 use demix_signal::{Complex, Stft, StftSettings, Watch, Waveform};
 use demix_spatial::source::{PowerEstimate, PowerEstimator, Product};
-use demix_spatial::{C64, Guided, GuidedSettings, Input, Known, Start};
+use demix_spatial::{C64, Guided, GuidedSettings, Input, Known, Start, Way};
 use ndarray::{Array2, Array3, ArrayView2, s};
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +32,9 @@ pub struct Score {
     pub improvement: Vec<f64>,
     /// The final cost for each source, bin and frame, in nats; absent for masks.
     pub cost: Option<f64>,
+    /// How much of the outputs the networks recognise, 1 for all of it; absent without networks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explained: Option<f64>,
     /// Seconds of the separation.
     pub seconds: f64,
     /// Iterations at which the following was looked at.
@@ -94,7 +97,7 @@ impl Laboratory {
             }
         };
         let mut looks = Looks::default();
-        let (estimates, cost, order) = match row {
+        let (estimates, (cost, explained), order) = match row {
             Row::Ilrma | Row::IlrmaOfDemix | Row::DnnWf | Row::FscmDnn => {
                 let request = self.request(names, row, seed);
                 let method = match row {
@@ -110,16 +113,16 @@ impl Laboratory {
                 let estimates: Vec<Waveform> =
                     found.sources.iter().map(|source| first(&source.image)).collect();
                 let blind = matches!(row, Row::Ilrma | Row::IlrmaOfDemix);
-                (estimates, None, if blind { Order::Best } else { Order::Fixed })
+                (estimates, (None, None), if blind { Order::Best } else { Order::Fixed })
             }
             _ => {
                 let (guided, stft) = self.guided(scene, names, row, seed).map_err(wrong)?;
                 let draws = seed == 0 && matches!(row, Row::Idlma | Row::GPop(_));
                 let bands = seed == 0 && (row == Row::Idlma || row == Row::GPop(DRAWN_ETA));
-                let (estimates, cost) =
+                let (estimates, cost, explained) =
                     run_guided(&guided, &stft, scene, draws.then_some(&mut looks), bands, watch)
                         .map_err(wrong)?;
-                (estimates, Some(cost), Order::Fixed)
+                (estimates, (Some(cost), Some(explained)), Order::Fixed)
             }
         };
         let seconds = clock.elapsed().as_secs_f64();
@@ -129,6 +132,7 @@ impl Laboratory {
             improvement: scores.improvement(&scene.unprocessed).sdr,
             sdr: scores.sdr,
             cost,
+            explained,
             seconds,
             iterations: looks.iterations,
             energies: looks.energies,
@@ -180,7 +184,7 @@ impl Laboratory {
                 (GuidedSettings { seed, ..GuidedSettings::default() }, PartSettings::default())
             }
             _ => {
-                let (start, variance_floor) = (Start::Identity, Some(FLOOR));
+                let (start, variance_floor) = (Some(Start::Identity), Some(FLOOR));
                 let settings = GuidedSettings { seed, start, variance_floor, ..GuidedSettings::default() };
                 let (components, hop) = (self.components, self.stft.hop);
                 (settings, PartSettings { components, hop, ..PartSettings::default() })
@@ -190,7 +194,7 @@ impl Laboratory {
             Row::TIdlma => Family::TIdlma(Some(NU_OF_T_IDLMA)),
             Row::EbIdlma => Family::EbIdlma,
             Row::TPop(nu) => Family::TPop(Some(nu), nu),
-            Row::GPop(eta) => Family::GPop(eta),
+            Row::GPop(eta) => Family::GPop(Some(eta)),
             Row::GPopOfDemix => Family::GPop(ShareSettings::default().eta),
             Row::TrueVariance | Row::TrueVarianceGPop => return self.truth(scene, row, settings),
             _ => Family::Idlma,
@@ -220,7 +224,14 @@ impl Laboratory {
             sources.push(Known { networks: vec![truth], dictionary: None, components });
         }
         let eta = if row == Row::TrueVarianceGPop { 1e-2 } else { 0.0 };
-        Ok((Guided { sources, product: Product::Gauss { eta }, settings }, self.stft.clone()))
+        Ok((
+            Guided {
+                sources,
+                ways: vec![Way { start: Start::Identity, product: Product::Gauss { eta } }],
+                settings,
+            },
+            self.stft.clone(),
+        ))
     }
 }
 
@@ -232,7 +243,8 @@ struct Looks {
     bands: Vec<Vec<f64>>,
 }
 
-/// Runs the loop; gives each source at the first microphone, and the final cost of a slot.
+/// Runs the loop; gives each source at the first microphone, the final cost of a slot, and how much of the outputs the
+/// networks recognise.
 fn run_guided(
     guided: &Guided,
     settings: &StftSettings,
@@ -240,7 +252,7 @@ fn run_guided(
     mut looks: Option<&mut Looks>,
     bands: bool,
     watch: &mut dyn Watch,
-) -> Result<(Vec<Waveform>, f64), SeparationError> {
+) -> Result<(Vec<Waveform>, f64, f64), SeparationError> {
     let stft = Stft::<f32>::new(settings)?;
     let x = stft.forward_samples(&scene.mixture.samples)?;
     let n_samples = scene.mixture.n_samples();
@@ -264,7 +276,8 @@ fn run_guided(
     }
     let slots = (x.len() / x.dim().1 * guided.sources.len()) as f64;
     let cost = found.descent.cost.last().copied().unwrap_or(f64::NAN) / slots;
-    Ok((at_first_microphone(&x, &(found.demixing, found.mixing), &stft, scene), cost))
+    let explained = found.trials.iter().find(|trial| trial.kept).map_or(f64::NAN, |trial| trial.explained);
+    Ok((at_first_microphone(&x, &(found.demixing, found.mixing), &stft, scene), cost, explained))
 }
 
 /// FBW-SNR of the estimates that W gives, the mean over sources, for each band.

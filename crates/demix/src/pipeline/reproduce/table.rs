@@ -73,6 +73,10 @@ pub enum Pick {
     LowestCostOfEta,
     /// For each seed that of the nu with the lowest cost.
     LowestCostOfNu,
+    /// For each seed that of the eta whose outputs the networks recognise best: a choice without labels.
+    BestRecognisedEta,
+    /// For each seed that of the nu whose outputs the networks recognise best.
+    BestRecognisedNu,
     /// For each seed the best eta of all, known in hindsight.
     BestEta,
     /// For each seed the best nu of all, known in hindsight.
@@ -86,6 +90,8 @@ impl Pick {
             Self::Row(row) => row.key(),
             Self::LowestCostOfEta => "g-pop-idlma, eta of the lowest cost".into(),
             Self::LowestCostOfNu => "t-pop-idlma, nu of the lowest cost".into(),
+            Self::BestRecognisedEta => "g-pop-idlma, eta of the best recognition".into(),
+            Self::BestRecognisedNu => "t-pop-idlma, nu of the best recognition".into(),
             Self::BestEta => "g-pop-idlma, best eta in hindsight".into(),
             Self::BestNu => "t-pop-idlma, best nu in hindsight".into(),
         }
@@ -98,8 +104,8 @@ impl Pick {
             |run: &super::Score| run.improvement.iter().sum::<f64>() / run.improvement.len() as f64;
         let rows: Vec<Row> = match self {
             Self::Row(row) => vec![row],
-            Self::LowestCostOfEta | Self::BestEta => ETAS.map(Row::GPop).to_vec(),
-            Self::LowestCostOfNu | Self::BestNu => NUS.map(Row::TPop).to_vec(),
+            Self::LowestCostOfEta | Self::BestRecognisedEta | Self::BestEta => ETAS.map(Row::GPop).to_vec(),
+            Self::LowestCostOfNu | Self::BestRecognisedNu | Self::BestNu => NUS.map(Row::TPop).to_vec(),
         };
         let mut seeds: Vec<u64> = rows.iter().flat_map(runs).map(|run| run.seed).collect();
         seeds.sort_unstable();
@@ -111,6 +117,10 @@ impl Pick {
                 Self::LowestCostOfEta | Self::LowestCostOfNu => {
                     let cost = |run: &super::Score| run.cost.unwrap_or(f64::INFINITY);
                     all.min_by(|a, b| cost(a).total_cmp(&cost(b))).map(improvement)
+                }
+                Self::BestRecognisedEta | Self::BestRecognisedNu => {
+                    let explained = |run: &super::Score| run.explained.unwrap_or(f64::NEG_INFINITY);
+                    all.max_by(|a, b| explained(a).total_cmp(&explained(b))).map(improvement)
                 }
                 Self::BestEta | Self::BestNu => all.map(improvement).max_by(f64::total_cmp),
             }
@@ -155,10 +165,10 @@ pub fn picks(rows: &[Row]) -> Vec<Pick> {
     let mut picks: Vec<Pick> = rows.iter().copied().map(Pick::Row).collect();
     let several = |count: usize| count > 1;
     if several(rows.iter().filter(|row| matches!(row, Row::GPop(_))).count()) {
-        picks.extend([Pick::LowestCostOfEta, Pick::BestEta]);
+        picks.extend([Pick::LowestCostOfEta, Pick::BestRecognisedEta, Pick::BestEta]);
     }
     if several(rows.iter().filter(|row| matches!(row, Row::TPop(_))).count()) {
-        picks.extend([Pick::LowestCostOfNu, Pick::BestNu]);
+        picks.extend([Pick::LowestCostOfNu, Pick::BestRecognisedNu, Pick::BestNu]);
     }
     picks
 }
@@ -255,6 +265,7 @@ mod tests {
             sdr: vec![improvement; 2],
             improvement: vec![improvement - 1.0, improvement + 1.0],
             cost: Some(cost),
+            explained: Some(cost),
             seconds: 1.0,
             iterations: vec![],
             energies: vec![],
@@ -289,6 +300,8 @@ mod tests {
         assert!((both.spread - 2f64.sqrt()).abs() < 1e-12);
         // seed 0 takes 1e-2, seed 1 takes 1e-10
         assert_eq!(cell(Pick::LowestCostOfEta, 1).mean, 4.5);
+        // recognised best where the cost is highest
+        assert_eq!(cell(Pick::BestRecognisedEta, 1).mean, 6.5);
         assert_eq!(cell(Pick::BestEta, 1).mean, 6.5);
         assert!(Pick::Row(Row::Ilrma).cell(&scores, 0, &parts[0]).is_none());
         assert!(Pick::Row(Row::Idlma).cell(&scores, 1, &parts[0]).is_none());

@@ -132,7 +132,8 @@ impl<'a> Run<'a> {
         let schedule = &self.plan.settings.schedule;
         let left = schedule.batches - self.state.description.batches;
         let total = schedule.epochs * schedule.batches;
-        let mut steps = Steps { description: &mut self.state.description, of_epoch: schedule.batches, total, watch };
+        let mut steps =
+            Steps { description: &mut self.state.description, of_epoch: schedule.batches, total, watch };
         steps.tell()?;
         self.trainer.epoch(&self.plan.examples, left, &mut steps)?;
         let Description { batches, loss_bits, .. } = self.state.description;
