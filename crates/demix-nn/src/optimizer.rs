@@ -41,7 +41,7 @@ impl Optimizer {
     pub fn new(settings: &TrainSettings) -> Self {
         let automatic = match settings.optimizer {
             OptimizerName::Adadelta => 1.0,
-            OptimizerName::Adam => 1e-3,
+            OptimizerName::Adam => 3e-4,
             OptimizerName::Sgd => 1e-4,
         };
         Self {
@@ -246,7 +246,7 @@ mod tests {
         };
         // sqrt(1e-6) / sqrt(0.05 * 9 + 1e-6) * 3; the sign times the rate; the rate times the gradient
         assert!((one(OptimizerName::Adadelta) + 3e-3 / 0.45f32.sqrt()).abs() < 1e-6);
-        assert!((one(OptimizerName::Adam) + 1e-3).abs() < 1e-6);
+        assert!((one(OptimizerName::Adam) + 3e-4).abs() < 1e-6);
         assert!((one(OptimizerName::Sgd) + 3e-4).abs() < 1e-6);
     }
 

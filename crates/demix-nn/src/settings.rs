@@ -87,7 +87,7 @@ demix_signal::settings! {
         pub batch: usize = 128, unit "frames", range 1.0 ..= 65536.0;
         /// The way along the gradient.
         pub optimizer: OptimizerName = OptimizerName::Adadelta;
-        /// Factor of every step; auto: 1 for adadelta, 0.001 for adam, 0.0001 for sgd.
+        /// Factor of every step; auto: 1 for adadelta, 0.0003 for adam, 0.0001 for sgd.
         pub rate: Option<f64> = None, range 1e-9 ..= 1000.0;
         /// How much of its memory adadelta keeps from step to step.
         pub rho: f64 = 0.95, range 0.0 ..= 0.999999;
