@@ -137,7 +137,7 @@ impl Trainer {
 
     /// Learns by another loss from the next step on; nothing happens where it is the same.
     ///
-    /// Layers that the new loss has, too, keep what they have learnt, also where they get or lose the input nu_NMF;
+    /// Layers that the new loss has, too, keep what they have learnt, as [`network`](Self::network) has it, also where they get or lose the input nu_NMF;
     /// others start anew, and so do the optimiser's memories, which are of the old loss's gradients, and
     /// [`times`](Self::times).
     ///
@@ -149,7 +149,7 @@ impl Trainer {
         }
         let header = Header { loss, ..self.header.clone() };
         header.check()?;
-        let learnt = self.named(self.engine.parameters());
+        let learnt = self.learnt();
         let mut parameters = layers::start(&header, self.settings.seed);
         for parameter in &mut parameters {
             let same = |old: &&Parameter| old.name == parameter.name && old.shape[1] == parameter.shape[1];
@@ -167,12 +167,16 @@ impl Trainer {
 
     /// The network as it is now: the running mean of the weights where there is one.
     pub fn network(&self) -> Network {
+        Network::from_parameters(self.header.clone(), self.learnt())
+    }
+
+    /// The running mean of the weights, or the weights.
+    fn learnt(&self) -> Vec<Parameter> {
         let mean = self.settings.memories().iter().position(|name| *name == MEAN);
-        let weights = match mean {
+        self.named(match mean {
             Some(mean) => self.engine.memories().swap_remove(mean),
             None => self.engine.parameters(),
-        };
-        Network::from_parameters(self.header.clone(), self.named(weights))
+        })
     }
 
     /// All that [`resume`](Self::resume) needs: weights, settings, steps, memories.
