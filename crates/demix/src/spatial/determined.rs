@@ -206,7 +206,8 @@ impl Finder {
         match self {
             Self::Blind(blind) => blind.demix::<T>(input, n_sources, watch),
             Self::Guided(plan) if n_sources < plan.names.len() => Err(SpatialError::Unsupported(format!(
-                "the channels tell {n_sources} sources apart, {} are named: silent or copied channels do not count",
+                "the channels tell {n_sources} apart (silent or copied ones do not count), {} sources are named: name fewer, or take \
+                 --method dnn-wf",
                 plan.names.len()
             ))),
             Self::Guided(plan) => plan.guided.demix::<T>(input, watch, &mut |_| {}),

@@ -67,17 +67,15 @@ fn name_of(group: usize) -> String {
     GROUPS[group].join("/")
 }
 
-/// Table I as bars.
+/// Table I as bars: no more rows than there are colours.
 fn improvements(rows: &[Row], scores: &[MixtureScores], used: &[usize]) -> Option<Drawn> {
     let shown = [
         Row::Ilrma,
         Row::DnnWf,
-        Row::FscmDnn,
         Row::Idlma,
         Row::GPop(1e-2),
         Row::GPop(DRAWN_ETA),
         Row::IlrmaOfDemix,
-        Row::IdlmaOfDemix,
         Row::GPopOfDemix,
         Row::TrueVariance,
     ];
