@@ -21,7 +21,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use super::chance::{below, between, distinct, unit};
-use super::room::{colour, room};
+use super::room::room;
 use super::speed::Speed;
 use crate::corpus::{CorpusError, Reader, Song, Track};
 use crate::separation::SeparationError;
@@ -272,8 +272,8 @@ impl AugmentedExamples {
     ) -> Result<Vec<f32>, CorpusError> {
         let length = self.n_samples();
         let sign = if unit(rng) < 0.5 { -1.0 } else { 1.0 };
-        let room = room(rng, self.settings.reverberation, self.reader.rate());
-        let room = convolve_plainly(&room, &colour(rng, self.settings.colour));
+        let (settings, rate) = (&self.settings, self.reader.rate());
+        let room = room(rng, settings.reverberation, settings.colour, rate);
         // what was played before the excerpt is still heard in it
         let before = room.len() - 1;
         let speed = self.speeds.get(speed);
@@ -349,15 +349,6 @@ pub enum ExamplesError {
 fn lengths(stft: &Stft<f32>) -> (usize, usize) {
     let settings = stft.settings();
     (settings.window_length.unwrap_or(1), settings.hop.unwrap_or(1))
-}
-
-/// The convolution of a response with a short one.
-fn convolve_plainly(long: &[f64], short: &[f64]) -> Vec<f64> {
-    let mut sum = vec![0.0; long.len() + short.len() - 1];
-    for (k, h) in short.iter().enumerate() {
-        sum[k..].iter_mut().zip(long).for_each(|(y, x)| *y += h * x);
-    }
-    sum
 }
 
 /// Root mean square; 0 of nothing.

@@ -15,8 +15,9 @@ const COLOURS: usize = 12;
 /// The decay that is kept, dB: what comes later is far below any mixture's other sounds.
 const KEPT: f64 = 40.0;
 
-/// A response with a reverberation time below `longest` seconds; its first sample, 1, is the direct sound.
-pub(super) fn room(rng: &mut ChaCha8Rng, longest: f64, rate: u32) -> Vec<f64> {
+/// A response with a reverberation time below `longest` seconds and a colour of `decibel`; its first sample, 1, is the
+/// direct sound.
+pub(super) fn room(rng: &mut ChaCha8Rng, longest: f64, decibel: f64, rate: u32) -> Vec<f64> {
     let (seconds, direct) = (between(rng, 0.0, longest), between(rng, DIRECT[0], DIRECT[1]));
     let samples = seconds * f64::from(rate);
     let n = (samples * KEPT / 60.0) as usize;
@@ -25,11 +26,16 @@ pub(super) fn room(rng: &mut ChaCha8Rng, longest: f64, rate: u32) -> Vec<f64> {
     let gain = amplitude(-direct) / energy.sqrt().max(f64::MIN_POSITIVE);
     room.iter_mut().for_each(|h| *h *= gain);
     room.insert(0, 1.0);
-    room
+    let colour = colour(rng, decibel);
+    let mut coloured = vec![0.0; room.len() + colour.len() - 1];
+    for (k, h) in colour.iter().enumerate() {
+        coloured[k..].iter_mut().zip(&room).for_each(|(y, x)| *y += h * x);
+    }
+    coloured
 }
 
 /// A filter that begins with 1 and changes the level of bands about an octave wide by about `decibel`, up or down.
-pub(super) fn colour(rng: &mut ChaCha8Rng, decibel: f64) -> Vec<f64> {
+fn colour(rng: &mut ChaCha8Rng, decibel: f64) -> Vec<f64> {
     // of two uncorrelated parts, 1 and the rest, the level moves by about 8.7 dB times the relative size of the rest
     let each = decibel / 8.7 * (2.0 / COLOURS as f64).sqrt();
     let mut filter = vec![1.0];
@@ -48,7 +54,7 @@ mod tests {
         let mut rng = ChaCha8Rng::seed_from_u64(3);
         let mut lengths = Vec::new();
         for _ in 0..50 {
-            let room = room(&mut rng, 0.4, 8000);
+            let room = room(&mut rng, 0.4, 0.0, 8000);
             assert_eq!(room[0], 1.0);
             let tail: f64 = room[1..].iter().map(|h| h * h).sum();
             lengths.push(room.len());
@@ -65,7 +71,7 @@ mod tests {
             }
         }
         assert!(lengths.iter().max() > Some(&1900) && lengths.iter().min() < Some(&300), "{lengths:?}");
-        assert_eq!(room(&mut rng, 0.0, 8000), [1.0]);
+        assert_eq!(room(&mut rng, 0.0, 0.0, 8000), [1.0]);
         assert_eq!(colour(&mut rng, 0.0), [1.0]);
         // the deviation of the level over many filters and frequencies
         let mut squares = Vec::new();
