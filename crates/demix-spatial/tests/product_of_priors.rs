@@ -10,8 +10,8 @@ use demix_spatial::source::{
     ProductSettings,
 };
 use demix_spatial::{
-    C64, Demixing, LoopSettings, Mixture, Normalization, Pairs, Powers, SourceModel, SpatialError, Update,
-    determined,
+    C64, Demixing, Guided, GuidedSettings, Input, Known, LoopSettings, Mixture, Normalization, Pairs, Powers,
+    SourceModel, SpatialError, Start, Update, Way, determined,
 };
 use ndarray::{Array2, Array3, ArrayView2};
 use rand::Rng as _;
@@ -72,6 +72,15 @@ impl PowerEstimator for Smooth {
         });
         let dof = self.dof.map(|nu| magnitude.mapv(|y| if y > mean { nu } else { nu / 3.0 }));
         Ok(PowerEstimate { variance, dof })
+    }
+}
+
+/// Knows the source.
+struct Oracle(Array2<f32>);
+
+impl PowerEstimator for Oracle {
+    fn estimate(&self, _: ArrayView2<'_, f32>) -> Result<PowerEstimate, String> {
+        Ok(PowerEstimate { variance: self.0.clone(), dof: None })
     }
 }
 
@@ -426,13 +435,6 @@ fn learned_columns_stay_and_the_level_of_the_input_does_not_matter() {
 #[test]
 fn the_true_powers_separate_and_single_precision_agrees() {
     let (s, x) = scene(2, 2, 8);
-    /// Knows the source.
-    struct Oracle(Array2<f32>);
-    impl PowerEstimator for Oracle {
-        fn estimate(&self, _: ArrayView2<'_, f32>) -> Result<PowerEstimate, String> {
-            Ok(PowerEstimate { variance: self.0.clone(), dof: None })
-        }
-    }
     let mixture = Mixture::<f64>::new(x.view(), Simd::Native).unwrap();
     let oracles = |n: usize| -> Vec<Arc<dyn PowerEstimator>> {
         let scale = 1.0 / mixture.level().powi(2);
@@ -472,6 +474,70 @@ fn the_true_powers_separate_and_single_precision_agrees() {
     };
     let (oracle, blind) = (run(true), run(false));
     assert!(oracle < 2e-2 && blind > 5.0 * oracle, "{oracle} {blind}");
+}
+
+/// Hears the spectrum that it knows and nothing else.
+struct Ear(Vec<f32>);
+
+impl PowerEstimator for Ear {
+    fn estimate(&self, magnitude: ArrayView2<'_, f32>) -> Result<PowerEstimate, String> {
+        let power = magnitude.mapv(|y| y * y);
+        let variance = Array2::from_shape_fn(magnitude.dim(), |(i, j)| self.0[i] * power[[i, j]]);
+        Ok(PowerEstimate { variance, dof: None })
+    }
+}
+
+#[test]
+fn networks_find_their_outputs_after_a_blind_start_and_silence_is_not_recognised() {
+    // source 0 is low, source 1 is high
+    let (mut s, _) = scene(2, 2, 21);
+    let mut rng = ChaCha8Rng::seed_from_u64(22);
+    for ((bin, n, _), s) in s.indexed_iter_mut() {
+        *s *= if (bin < BINS / 2) == (n == 0) { 1.0 } else { 0.2 };
+    }
+    let mut x = Array3::zeros((BINS, 2, FRAMES));
+    for bin in 0..BINS {
+        let a = Array2::from_shape_simple_fn((2, 2), || normal(&mut rng));
+        for j in 0..FRAMES {
+            for c in 0..2 {
+                x[[bin, c, j]] = (0..2).map(|n| a[[c, n]] * s[[bin, n, j]]).sum::<C64>();
+            }
+        }
+    }
+    let x = x.mapv(|x: C64| demix_signal::Complex::new(x.re as f32, x.im as f32));
+    let ear = |n: usize| -> Arc<dyn PowerEstimator> {
+        Arc::new(Ear((0..BINS).map(|bin| if (bin < BINS / 2) == (n == 0) { 0.9 } else { 0.01 }).collect()))
+    };
+    let run = |x: &Array3<demix_signal::Complex<f32>>, order: [usize; 2]| {
+        let known = |n: usize| Known { networks: vec![ear(n)], components: 2, ..Known::default() };
+        let way = Way { start: Start::Fdica, product: Product::Gauss { eta: 0.999 } };
+        let settings = GuidedSettings { outer: 2, inner: 5, ..GuidedSettings::default() };
+        let guided = Guided { sources: order.map(known).to_vec(), ways: vec![way], settings };
+        let stft = demix_signal::StftSettings::new(16, 8);
+        let input = Input { x: x.view(), stft: &stft, n_samples: 8 * FRAMES, sample_rate: 8000, begin: None };
+        guided.demix::<f64>(&input, &mut (), &mut |_| {}).unwrap()
+    };
+    for order in [[0, 1], [1, 0]] {
+        let found = run(&x, order);
+        for (output, &n) in order.iter().enumerate() {
+            // its image: the level of the lower half over that of the upper
+            let power = |bin: usize| -> f64 {
+                let y = |j: usize| -> C64 {
+                    let heard =
+                        |c: usize| C64::new(f64::from(x[[bin, c, j]].re), f64::from(x[[bin, c, j]].im));
+                    (0..2).map(|c| found.demixing[[bin, output, c]] * heard(c)).sum()
+                };
+                let image: f64 = (0..2).map(|c| found.mixing[[bin, c, output]].norm_sqr()).sum();
+                (0..FRAMES).map(|j| y(j).norm_sqr()).sum::<f64>() * image
+            };
+            let (low, high): (f64, f64) = ((0..BINS / 2).map(power).sum(), (BINS / 2..BINS).map(power).sum());
+            assert_eq!(low > high, n == 0, "{order:?}, output {output}: {low} {high}");
+        }
+        assert!(found.explained.iter().flatten().all(|&share| share > 0.5), "{:?}", found.explained);
+    }
+    let silent = run(&Array3::zeros((BINS, 2, FRAMES)), [0, 1]);
+    assert_eq!(silent.explained, [Some(0.0), Some(0.0)]);
+    assert_eq!(silent.trials[0].explained, 0.0);
 }
 
 #[test]

@@ -315,7 +315,8 @@ impl<T: Scalar> ProductOfPriors<T> {
         })
     }
 
-    /// 1 - sum (|y| - sqrt r)^2 / sum |y|^2 of a source: how much of an output its experts explain, 1 for all of it.
+    /// 1 - sum (|y| - sqrt r)^2 / sum |y|^2 of a source: how much of an output its experts explain, 1 for all of it, 0 of
+    /// silence; at least -1.
     pub(crate) fn explained(&self, source: usize, powers: &Powers<'_, T>) -> f64 {
         let r = self.variance(source);
         let mut power = vec![T::ZERO; self.stride];
@@ -328,7 +329,7 @@ impl<T: Scalar> ProductOfPriors<T> {
                 total += power;
             }
         }
-        1.0 - missed / total.max(f64::MIN_POSITIVE)
+        if total > 0.0 { (1.0 - missed / total).max(-1.0) } else { 0.0 }
     }
 
     /// Sums of the experts' parts of every source (Section V-E of the paper).
