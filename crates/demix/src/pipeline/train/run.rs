@@ -57,6 +57,9 @@ impl Plan {
     }
 }
 
+/// Loss, improvement in dB, and that of every song.
+type Validated = (Option<f64>, Option<f64>, Vec<f64>);
+
 impl<'a> Run<'a> {
     fn new(plan: &'a Plan) -> Result<Self, PipelineError> {
         let mut description = plan.description.clone();
@@ -102,10 +105,8 @@ impl<'a> Run<'a> {
             let is_last_of_loss = number == self.plan.pretrain || number == schedule.epochs;
             let is_validated = self.plan.validation.n_mixtures() > 0
                 && (number.is_multiple_of(schedule.every) || is_last_of_loss);
-            let (validation_loss, improvement) = match is_validated {
-                true => self.validate(watch)?,
-                false => (None, None),
-            };
+            let validated = if is_validated { Some(self.validate(watch)?) } else { None };
+            let (validation_loss, improvement, by_song) = validated.unwrap_or_default();
             let seconds = self.seconds();
             let description = &mut self.state.description;
             description.record.epochs.push(EpochRecord {
@@ -114,6 +115,7 @@ impl<'a> Run<'a> {
                 training_loss: short(training_loss),
                 validation_loss,
                 improvement,
+                by_song,
                 seconds,
             });
             description.epochs = number;
@@ -140,8 +142,8 @@ impl<'a> Run<'a> {
         Ok(f64::from_bits(loss_bits) / batches as f64)
     }
 
-    /// Loss and improvement on the validation mixtures.
-    fn validate(&self, watch: &mut dyn Watch) -> Result<(Option<f64>, Option<f64>), PipelineError> {
+    /// Loss, improvement and that of every song on the validation mixtures.
+    fn validate(&self, watch: &mut dyn Watch) -> Result<Validated, PipelineError> {
         let schedule = &self.plan.settings.schedule;
         let validation = &self.plan.validation;
         let done = (self.state.description.epochs + 1) * schedule.batches;
@@ -155,26 +157,27 @@ impl<'a> Run<'a> {
         let nu = judged_nu(&self.plan.loss);
         let score = validation.score(&self.trainer.network(), nu)?;
         tell(watch, done, total, Some(loss / n as f64))?;
-        Ok((Some(short(loss / n as f64)), Some(short(score.improvement))))
-    }
-
-    /// What a validated epoch is chosen by: the higher the better.
-    fn merit(&self, row: &EpochRecord) -> Option<f64> {
-        match self.plan.settings.schedule.select {
-            Select::Separation => row.improvement,
-            Select::Loss => row.validation_loss.map(|loss| -loss),
-        }
+        let by_song = score.by_song.iter().map(|&(_, improvement)| short(improvement)).collect();
+        Ok((Some(short(loss / n as f64)), Some(short(score.improvement)), by_song))
     }
 
     fn keep_if_best(&mut self) -> Result<(), PipelineError> {
         let description = &self.state.description;
-        let Some(row) = description.record.epochs.last() else { return Ok(()) };
-        let merit = self.merit(row);
-        let best = description.best_epoch.and_then(|epoch| self.merit(&description.record.epochs[epoch - 1]));
+        let record = &description.record;
+        let Some(row) = record.epochs.last() else { return Ok(()) };
         // networks of the loss before do not count: what they put out may mean something else
-        let is_other = description.best_epoch.is_some_and(|epoch| epoch <= self.plan.pretrain)
-            && row.epoch > self.plan.pretrain;
-        if is_other || merit.is_some_and(|merit| best.is_none_or(|best| merit > best)) {
+        let from = if row.epoch > self.plan.pretrain { self.plan.pretrain } else { 0 };
+        let is_best = match description.best_epoch.filter(|&epoch| epoch > from) {
+            None => true,
+            Some(kept) => match self.plan.settings.schedule.select {
+                Select::Separation => record.last_separates_best(kept, from),
+                Select::Loss => {
+                    let kept = record.epochs[kept - 1].validation_loss;
+                    row.validation_loss.is_some_and(|loss| kept.is_none_or(|kept| loss < kept))
+                }
+            },
+        };
+        if is_best {
             self.state.description.best_epoch = Some(row.epoch);
             self.state.best = self.trainer.network().to_bytes();
         }

@@ -39,7 +39,8 @@ demix_signal::choices! {
 demix_signal::choices! {
     /// What makes a network the best.
     pub enum Select {
-        /// Improvement of SI-SDR on the validation mixtures.
+        /// Improvement of SI-SDR on the validation mixtures; of networks that the songs do not tell apart (within one
+        /// standard error) the one of the lowest loss.
         Separation = "separation",
         /// Loss of the validation mixtures; it can prefer networks that do not separate.
         Loss = "loss",
