@@ -124,6 +124,13 @@ fn filters_are_written_and_say_what_they_are() {
     let bins = meaning["stft"]["fft"].as_u64().unwrap() / 2 + 1;
     let header = String::from_utf8_lossy(&lab.bytes("out/mixture/demixing.npy")[..128]).into_owned();
     assert!(header.contains(&format!("(1, {bins}, 2, 2,)")), "{header}");
+    // gains are the same at every frequency: no transform is spoken of
+    lab.done("separate scene/mixture.wav --method jade --filters -o gains");
+    let meaning = lab.json("gains/mixture/filters.json");
+    assert!(meaning.get("stft").is_none() && meaning.get("transform").is_none(), "{meaning}");
+    assert!(meaning["demixing.npy"].as_str().unwrap().ends_with("y = W x at every sample"), "{meaning}");
+    let header = String::from_utf8_lossy(&lab.bytes("gains/mixture/demixing.npy")[..128]).into_owned();
+    assert!(header.contains("(1, 1, 2, 2,)"), "{header}");
     let run = lab.line("separate a.wav --filters -o mono");
     assert_eq!(run.code, 2);
     assert!(run.err.contains("masks are not filters"), "{}", run.err);

@@ -28,14 +28,19 @@ pub(super) fn write(
     npy::write(&paths[0], &stacked(|filters| &filters.demixing))?;
     npy::write(&paths[1], &stacked(|filters| &filters.images))?;
     let first: Vec<usize> = outcome.filters.iter().map(|filters| filters.first_sample).collect();
-    let meaning = json!({
-        "demixing.npy": "W, complex128, (blocks, bins, sources, channels): y = W x in every bin",
-        "images.npy": "A, complex128, (blocks, bins, channels, sources): a_n y_n is the image of source n",
+    let has_bins = outcome.filters.iter().any(|filters| filters.demixing.dim().0 > 1);
+    let (bins, domain) = if has_bins { ("bins", "in every bin") } else { ("1", "at every sample") };
+    let mut meaning = json!({
+        "demixing.npy": format!("W, complex128, (blocks, {bins}, sources, channels): y = W x {domain}"),
+        "images.npy": format!("A, complex128, (blocks, {bins}, channels, sources): a_n y_n is the image of source n"),
         "first_sample_of_block": first,
         "sample_rate": mixture.sample_rate,
-        "stft": outcome.stft.values(),
-        "transform": "X_ij = sum_t w[t] x[t + j hop] e^(-2 pi i t / fft), frames centred, not normalised",
     });
+    if has_bins {
+        meaning["stft"] = json!(outcome.stft.values());
+        meaning["transform"] =
+            json!("X_ij = sum_t w[t] x[t + j hop] e^(-2 pi i t / fft), frames centred, not normalised");
+    }
     report::write_json(&paths[2], &meaning)?;
     Ok(paths)
 }

@@ -10,14 +10,14 @@ mod place;
 
 use std::path::{Path, PathBuf};
 
-use demix_figure::ScenePlot;
+use demix_figure::{BarPlot, BarSeries, ScenePlot};
 use demix_files::FileError;
 use demix_files::atomic::{check_output_folder, same_file};
 use demix_files::audio::{self, ClipMode, ReadOptions, WriteFormat, rescale_gain};
 use demix_files::report;
 use demix_room::{BAND_CENTRES, MixOptions, Mixture, decay, mix, octave_decay};
 use demix_signal::{Progress, Watch, Waveform, resample};
-use ndarray::Axis;
+use ndarray::{Array2, Axis};
 use serde_json::{Map, Value, json};
 
 pub use matrix::read_matrix;
@@ -120,10 +120,8 @@ pub fn simulate(what: &Simulation, watch: &mut dyn Watch) -> Result<Simulated, P
     }
     let decays = Decays::measure(&scene, sample_rate);
     let value = describe(what, &sources, &scene, &mixed, &decays, &format, &names, &warnings);
-    if let Some(path) = &names.picture {
-        report::write_bytes(path, &picture(what, &scene, &decays, sample_rate).to_png())?;
-        written.0.push(path.clone());
-    }
+    report::write_bytes(&names.picture, &picture(what, &scene, &decays, sample_rate).to_png())?;
+    written.0.push(names.picture.clone());
     report::write_json(&names.scene, &value)?;
     written.0.clear();
     warnings.extend(names.leftovers(&what.folder));
@@ -206,7 +204,7 @@ struct Names {
     sounds: Vec<PathBuf>,
     responses: Vec<PathBuf>,
     scene: PathBuf,
-    picture: Option<PathBuf>,
+    picture: PathBuf,
 }
 
 impl Names {
@@ -223,13 +221,16 @@ impl Names {
             true => (1..=n).map(|i| in_folder(format!("rir-{i}.wav"))).collect(),
             false => Vec::new(),
         };
-        // gains have neither a plan nor a decay
-        let picture = (!matches!(what.place, Place::Gains(_))).then(|| in_folder("scene.png".into()));
-        Self { sounds, responses, scene: in_folder("scene.json".into()), picture }
+        Self {
+            sounds,
+            responses,
+            scene: in_folder("scene.json".into()),
+            picture: in_folder("scene.png".into()),
+        }
     }
 
     fn all(&self) -> Vec<PathBuf> {
-        self.sounds.iter().chain(&self.responses).chain([&self.scene]).chain(&self.picture).cloned().collect()
+        self.sounds.iter().chain(&self.responses).chain([&self.scene, &self.picture]).cloned().collect()
     }
 
     /// What an earlier scene left in the folder: it does not belong to this one.
@@ -241,7 +242,6 @@ impl Names {
             matches!(stem, "mixture" | "noise")
                 || numbered("image-")
                 || numbered("rir-")
-                || name == "scene.png"
         };
         let mut found: Vec<PathBuf> = std::fs::read_dir(folder)
             .into_iter()
@@ -400,6 +400,10 @@ fn describe(
 fn picture(what: &Simulation, scene: &Scene, decays: &Decays, sample_rate: u32) -> demix_figure::Picture {
     let stem = |path: &PathBuf| path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
     let names: Vec<String> = what.sources.iter().map(|path| stem(path).unwrap_or_default()).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    if matches!(what.place, Place::Gains(_)) {
+        return picture_of_gains(&names, &scene.responses);
+    }
     let title = match decays.mean() {
         Some(t60) => format!("T60 {:.0} ms", 1000.0 * t60),
         None => "No reverberation to measure".into(),
@@ -407,11 +411,26 @@ fn picture(what: &Simulation, scene: &Scene, decays: &Decays, sample_rate: u32) 
     let plan = scene.plan.as_ref();
     demix_figure::scene(&ScenePlot {
         title: &title,
-        names: &names.iter().map(String::as_str).collect::<Vec<_>>(),
+        names: &names,
         room: plan.map(|plan| plan.room),
         microphones: plan.map_or(&[][..], |plan| &plan.microphones),
         sources: plan.map_or(&[][..], |plan| &plan.sources),
         decays: &decays.curves,
         sample_rate,
+    })
+}
+
+/// `responses`: for each source (microphones, 1).
+fn picture_of_gains(names: &[&str], responses: &[Array2<f64>]) -> demix_figure::Picture {
+    let microphones: Vec<String> =
+        (1..=responses.first().map_or(0, Array2::nrows)).map(|m| format!("microphone {m}")).collect();
+    let gains: Vec<Vec<f64>> = responses.iter().map(|response| response.iter().copied().collect()).collect();
+    let series: Vec<BarSeries<'_>> =
+        names.iter().zip(&gains).map(|(name, values)| BarSeries { name, values, errors: None }).collect();
+    demix_figure::bars(&BarPlot {
+        title: "What each microphone hears",
+        y_title: "Gain",
+        groups: &microphones.iter().map(String::as_str).collect::<Vec<_>>(),
+        series: &series,
     })
 }
