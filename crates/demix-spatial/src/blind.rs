@@ -1,6 +1,5 @@
 //! Whole blind methods: start, warm start, restarts, the loop, and the order of the outputs.
 
-use demix_signal::simd::Simd;
 use demix_signal::{Complex, StftSettings, Watch};
 use ndarray::{Array3, ArrayView3};
 use rand_chacha::ChaCha8Rng;
@@ -13,7 +12,7 @@ use crate::mixture::{Mixture, Scalar};
 use crate::permutation::by_direction;
 use crate::source::{Contrast, Distribution, Laplace, LowRank, SharedLowRank, SourceModel, Spherical};
 use crate::start::{Share, Start};
-use crate::update::{Pairs, Update};
+use crate::update::{MatrixSettings, Update};
 use crate::{Consistency, Demixing, Powers, SpatialError};
 
 demix_signal::choices! {
@@ -27,28 +26,26 @@ demix_signal::choices! {
 }
 
 demix_signal::settings! {
-    /// What all blind methods share.
-    pub struct DemixSettings {
+    /// How a blind method descends.
+    pub struct DescentSettings {
         /// Steps of source model and demixing at the most; auto: 100 for low-rank models, else 50.
         pub iterations: Option<usize> = None, range 0.0 ..= 100000.0;
         /// Stop when a step lowers the cost by less than this, in nats for each source, bin and frame; 0 never stops.
         pub tolerance: f64 = 1e-6, range 0.0 ..= 1.0;
-        /// How the demixing matrices follow from the source model.
-        pub update: Update = Update::Ip1;
-        /// Which pairs of sources ip2 and iss2 take.
-        pub pairs: Pairs = Pairs::Neighbours;
-        /// Step of update=natural-gradient.
-        pub step: f64 = 0.1, range 0.0001 ..= 1.0;
         /// Where the demixing matrices begin; auto: fdica for low-rank models, else identity.
         pub start: Option<Start> = None;
-        /// Steps of the warm start.
-        pub start_iterations: usize = 50, range 0.0 ..= 100000.0;
         /// What fixes the scale of the outputs inside the loop.
         pub normalization: Normalization = Normalization::Power;
-        /// Seed of all random numbers.
-        pub seed: u64 = 0;
-        /// The vector instructions that the kernels use.
-        pub simd: Simd = Simd::Native;
+    }
+}
+
+demix_signal::settings_group! {
+    /// What all blind methods share.
+    pub struct DemixSettings {
+        /// From where and how long.
+        pub descent: DescentSettings,
+        /// The demixing matrices.
+        pub matrices: MatrixSettings,
     }
 }
 
@@ -64,7 +61,9 @@ demix_signal::settings! {
         /// The step of the factors.
         pub source_update: SourceUpdate = SourceUpdate::Mm;
         /// Steps of the factors alone before the demixing matrices move: a random model would spoil a warm start.
-        pub fit_iterations: usize = 20, range 0.0 ..= 10000.0;
+        pub fit_iterations: usize = 50, range 0.0 ..= 10000.0;
+        /// Random factors that are fitted so; those of the lowest cost go on.
+        pub fits: usize = 4, range 1.0 ..= 1000.0;
         /// Runs from different random factors; the one of the lowest cost is kept.
         pub restarts: usize = 1, range 1.0 ..= 100.0;
     }
@@ -130,7 +129,7 @@ pub struct Input<'a> {
 impl Blind {
     /// The iterations that `auto` means.
     pub fn iterations(&self) -> usize {
-        self.settings.iterations.unwrap_or(match self.model {
+        self.settings.descent.iterations.unwrap_or(match self.model {
             Model::Fdica(_) | Model::Auxiva(_) => 50,
             Model::LowRank(..) | Model::Consistent(_) => 100,
         })
@@ -138,7 +137,7 @@ impl Blind {
 
     /// The start that `auto` means.
     pub fn start(&self) -> Start {
-        self.settings.start.unwrap_or(match self.model {
+        self.settings.descent.start.unwrap_or(match self.model {
             Model::Fdica(_) | Model::Auxiva(_) => Start::Identity,
             Model::LowRank(..) | Model::Consistent(_) => Start::Fdica,
         })
@@ -154,13 +153,13 @@ impl Blind {
             Model::LowRank(_, low_rank) | Model::Consistent(low_rank) => Some(low_rank),
             _ => None,
         };
-        if self.settings.update == Update::NaturalGradient && n_sources < n_channels {
+        if self.settings.matrices.update == Update::NaturalGradient && n_sources < n_channels {
             return refuse(
                 "update=natural-gradient needs as many sources as microphones: take ip1, or overdetermined=pca",
             );
         }
         if let Some(low_rank) = low_rank {
-            if low_rank.partition && self.settings.normalization == Normalization::ProjectionBack {
+            if low_rank.partition && self.settings.descent.normalization == Normalization::ProjectionBack {
                 return refuse(
                     "partition=true shares its dictionary, which cannot absorb a gain for each source and bin: take \
                      normalization=power",
@@ -187,18 +186,18 @@ impl Blind {
         n_sources: usize,
         watch: &mut dyn Watch,
     ) -> Result<Found, SpatialError> {
-        let mixture = Mixture::<T>::new(input.x, self.settings.simd)?;
+        let mixture = Mixture::<T>::new(input.x, self.settings.matrices.simd)?;
         self.check(n_sources, mixture.n_channels())?;
         let (iterations, restarts) = (self.iterations(), self.restarts());
         let warm = match input.begin {
             Some(_) => 0,
-            None => self.start().iterations(self.settings.start_iterations),
+            None => self.start().iterations(self.settings.matrices.start_iterations),
         };
         let total = warm + restarts * iterations;
         let begin = match input.begin {
             Some(w) => Demixing::given(&mixture, w)?,
             None => {
-                let settings = self.loop_settings(self.settings.start_iterations);
+                let settings = self.loop_settings(self.settings.matrices.start_iterations);
                 let watch = &mut Share { watch: &mut *watch, before: 0, total };
                 self.start().begin(&mixture, n_sources, &*self.update(), &settings, watch)?
             }
@@ -207,17 +206,15 @@ impl Blind {
         let mut costs = Vec::new();
         for run in 0..restarts {
             let mut demixing = begin.clone();
-            let mut model = self.source_model(&mixture, n_sources, run);
+            let is_warm = warm > 0 || input.begin.is_some();
+            let mut model = match is_warm {
+                true => self.fitted(&Powers::new(&mixture, &demixing), n_sources, run),
+                false => self.source_model(&mixture, n_sources, (run, 0)),
+            };
             let mut consistency = match self.model {
                 Model::Consistent(_) => Some(Consistency::new(input.stft, input.n_samples)?),
                 _ => None,
             };
-            if warm > 0 || input.begin.is_some() {
-                let fit = self.fit_iterations();
-                for _ in 0..fit {
-                    model.update(&Powers { mixture: &mixture, demixing: &demixing, instead: None });
-                }
-            }
             let descent = determined::run(
                 &mixture,
                 &mut *model,
@@ -266,22 +263,49 @@ impl Blind {
         }
     }
 
-    fn fit_iterations(&self) -> usize {
-        match &self.model {
-            Model::LowRank(_, low_rank) | Model::Consistent(low_rank) => low_rank.fit_iterations,
-            _ => 0,
+    /// A source model that fits the outputs as they stand.
+    fn fitted<T: Scalar>(
+        &self,
+        powers: &Powers<'_, T>,
+        n_sources: usize,
+        run: usize,
+    ) -> Box<dyn SourceModel<T>> {
+        let (fits, iterations) = match &self.model {
+            Model::LowRank(_, low_rank) | Model::Consistent(low_rank) => {
+                (low_rank.fits, low_rank.fit_iterations)
+            }
+            _ => (1, 0),
+        };
+        let fit = |fit| {
+            let mut model = self.source_model(powers.mixture, n_sources, (run, fit));
+            for _ in 0..iterations {
+                model.update(powers);
+            }
+            model
+        };
+        let first = fit(0);
+        if fits < 2 || iterations == 0 {
+            return first;
         }
+        let with_cost = |mut model: Box<dyn SourceModel<T>>| (model.cost(powers), model);
+        let (mut lowest, mut best) = with_cost(first);
+        for (cost, model) in (1..fits).map(|number| with_cost(fit(number))) {
+            if cost < lowest {
+                (lowest, best) = (cost, model);
+            }
+        }
+        best
     }
 
     fn update(&self) -> Box<dyn crate::SpatialUpdate> {
-        self.settings.update.build(self.settings.pairs, self.settings.step)
+        self.settings.matrices.build()
     }
 
     fn loop_settings(&self, iterations: usize) -> LoopSettings {
         LoopSettings {
             iterations,
-            tolerance: self.settings.tolerance,
-            normalization: self.settings.normalization,
+            tolerance: self.settings.descent.tolerance,
+            normalization: self.settings.descent.normalization,
             ..LoopSettings::default()
         }
     }
@@ -290,11 +314,11 @@ impl Blind {
         &self,
         mixture: &Mixture<T>,
         n_sources: usize,
-        run: usize,
+        (run, fit): (usize, usize),
     ) -> Box<dyn SourceModel<T>> {
         let shape = (n_sources, mixture.n_bins(), mixture.n_frames());
-        let mut rng = ChaCha8Rng::seed_from_u64(self.settings.seed);
-        rng.set_stream(run as u64);
+        let mut rng = ChaCha8Rng::seed_from_u64(self.settings.matrices.seed);
+        rng.set_stream(((fit as u64) << 32) + run as u64);
         let low_rank = |distribution, settings: &LowRankSettings, rng: &mut ChaCha8Rng| {
             let (k, domain) = (settings.components, settings.domain);
             if settings.partition {
@@ -317,7 +341,7 @@ impl Blind {
 
     fn warnings<T: Scalar>(&self, mixture: &Mixture<T>, descent: &Descent) -> Vec<String> {
         let mut warnings = warnings_of(mixture);
-        if !descent.converged && self.settings.tolerance > 0.0 && descent.iterations > 0 {
+        if !descent.converged && self.settings.descent.tolerance > 0.0 && descent.iterations > 0 {
             let last = descent.cost.len() - 1;
             let slots = (mixture.n_bins() * mixture.n_frames()) as f64;
             let decrease = (descent.cost[last - 1] - descent.cost[last]) / slots;

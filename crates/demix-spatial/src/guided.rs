@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use demix_signal::Watch;
-use demix_signal::simd::Simd;
 use ndarray::{Array2, Array3};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng as _;
@@ -19,12 +18,12 @@ use crate::source::{
     Energies, Experts, Factors, PowerEstimator, Product, ProductOfPriors, ProductSettings, SourceModel as _,
 };
 use crate::start::{Share, Start};
-use crate::update::{Pairs, Update};
+use crate::update::{MatrixSettings, Update};
 use crate::{C64, Demixing, Powers, SpatialError};
 
 demix_signal::settings! {
-    /// What all guided methods share.
-    pub struct GuidedSettings {
+    /// How networks take part.
+    pub struct LookSettings {
         /// How often the networks look at the estimates.
         pub outer: usize = 10, range 1.0 ..= 10000.0;
         /// Steps of source model and demixing between two looks of the networks.
@@ -33,8 +32,6 @@ demix_signal::settings! {
         /// auto: tries fdica and identity, and keeps the former unless the networks recognise the outputs of the latter
         /// better.
         pub start: Option<Start> = None;
-        /// Steps of the warm start.
-        pub start_iterations: usize = 50, range 0.0 ..= 100000.0;
         /// A network's variance is at least this share of the estimate's mean power: too small a floor trusts a network
         /// that hears nothing; auto: 0.01, and 0.001 where every network has a low-rank part beside it.
         pub variance_floor: Option<f64> = None, range 0.0 ..= 1.0;
@@ -43,16 +40,16 @@ demix_signal::settings! {
         /// Whether the source models follow when an output is rescaled, so that the cost does not change; the paper
         /// rescales the output alone.
         pub rescale_model: bool = true;
-        /// How the demixing matrices follow from the source model.
-        pub update: Update = Update::Ip1;
-        /// Which pairs of sources ip2 and iss2 take.
-        pub pairs: Pairs = Pairs::Neighbours;
-        /// Step of update=natural-gradient.
-        pub step: f64 = 0.1, range 0.0001 ..= 1.0;
-        /// Seed of all random numbers.
-        pub seed: u64 = 0;
-        /// The vector instructions that the kernels use.
-        pub simd: Simd = Simd::Native;
+    }
+}
+
+demix_signal::settings_group! {
+    /// What all guided methods share.
+    pub struct GuidedSettings {
+        /// From where, how long, and how networks take part.
+        pub looks: LookSettings,
+        /// The demixing matrices.
+        pub matrices: MatrixSettings,
     }
 }
 
@@ -117,12 +114,12 @@ impl Guided {
     }
 
     fn iterations_of_a_way(&self) -> usize {
-        self.settings.outer.saturating_mul(self.settings.inner)
+        self.settings.looks.outer.saturating_mul(self.settings.looks.inner)
     }
 
     /// Steps of a start.
     fn warm(&self, start: Start) -> usize {
-        start.iterations(self.settings.start_iterations)
+        start.iterations(self.settings.matrices.start_iterations)
     }
 
     /// What `auto` means for the floor of the networks' variances.
@@ -141,7 +138,7 @@ impl Guided {
         if self.sources.is_empty() {
             return Err(SpatialError::NoSource);
         }
-        if self.settings.update == Update::NaturalGradient && self.sources.len() < n_channels {
+        if self.settings.matrices.update == Update::NaturalGradient && self.sources.len() < n_channels {
             return refuse(
                 "update=natural-gradient needs as many sources as microphones: take ip1, or overdetermined=pca".into(),
             );
@@ -164,7 +161,7 @@ impl Guided {
         watch: &mut dyn Watch,
         observe: &mut dyn FnMut(&Moment<'_>),
     ) -> Result<Found, SpatialError> {
-        let mixture = Mixture::<T>::new(input.x, self.settings.simd)?;
+        let mixture = Mixture::<T>::new(input.x, self.settings.matrices.simd)?;
         self.check(mixture.n_channels())?;
         let mut ways = self.ways.clone();
         if input.begin.is_some() {
@@ -219,7 +216,7 @@ impl Guided {
         watch: &mut dyn Watch,
     ) -> Result<Demixing, SpatialError> {
         let (settings, n) = (&self.settings, self.sources.len());
-        let update = settings.update.build(settings.pairs, settings.step);
+        let update = settings.matrices.build();
         let iterations = self.warm(start);
         let loops = LoopSettings { iterations, tolerance: START_TOLERANCE, ..LoopSettings::default() };
         let mut demixing = start.begin(mixture, n, &*update, &loops, watch)?;
@@ -231,7 +228,7 @@ impl Guided {
 
     /// The experts of all sources with random factors, the same ones at every call.
     fn experts(&self, shape: (usize, usize)) -> Result<Vec<Experts>, SpatialError> {
-        let mut rng = ChaCha8Rng::seed_from_u64(self.settings.seed);
+        let mut rng = ChaCha8Rng::seed_from_u64(self.settings.matrices.seed);
         let mut experts = Vec::with_capacity(self.sources.len());
         for (n, known) in self.sources.iter().enumerate() {
             if let Some(dictionary) = known.dictionary.as_ref().filter(|d| d.nrows() != shape.0) {
@@ -262,8 +259,9 @@ impl Guided {
     ) -> Result<Run, SpatialError> {
         let settings = &self.settings;
         let shape = (mixture.n_bins(), mixture.n_frames());
-        let variance_floor = settings.variance_floor.unwrap_or_else(|| self.variance_floor());
-        let product = ProductSettings { product, variance_floor, rescale_model: settings.rescale_model };
+        let variance_floor = settings.looks.variance_floor.unwrap_or_else(|| self.variance_floor());
+        let product =
+            ProductSettings { product, variance_floor, rescale_model: settings.looks.rescale_model };
         let mut model = ProductOfPriors::<T>::new(shape, self.experts(shape)?, product)?;
         if fits > 0 {
             let powers = Powers::new(mixture, &demixing);
@@ -272,23 +270,23 @@ impl Guided {
                 model.update(&powers);
             });
         }
-        let update = settings.update.build(settings.pairs, settings.step);
+        let update = settings.matrices.build();
         let stretch = LoopSettings {
-            iterations: settings.inner,
+            iterations: settings.looks.inner,
             tolerance: 0.0,
             inner: 0, // one look at the start of each stretch
-            normalization: settings.normalization,
+            normalization: settings.looks.normalization,
             reference: 0,
         };
         let (total, mut descent) =
             (self.iterations_of_a_way(), Descent { cost: vec![], iterations: 0, converged: false });
-        for outer in 0..settings.outer {
-            let watch = &mut Share { watch: &mut *watch, before: outer * settings.inner, total };
+        for outer in 0..settings.looks.outer {
+            let watch = &mut Share { watch: &mut *watch, before: outer * settings.looks.inner, total };
             let part = determined::run(mixture, &mut model, &*update, &stretch, None, &mut demixing, watch)?;
             // the cost at the end of a stretch and that of the next beginning differ by what the networks said
-            descent.cost.extend(&part.cost[..settings.inner]);
-            if outer + 1 == settings.outer {
-                descent.cost.push(part.cost[settings.inner]);
+            descent.cost.extend(&part.cost[..settings.looks.inner]);
+            if outer + 1 == settings.looks.outer {
+                descent.cost.push(part.cost[settings.looks.inner]);
             }
             descent.iterations += part.iterations;
             observe(&Moment {
@@ -354,7 +352,7 @@ impl Guided {
         demixing: &Demixing,
     ) -> Result<Vec<Option<f64>>, SpatialError> {
         let shape = (mixture.n_bins(), mixture.n_frames());
-        let mut rng = ChaCha8Rng::seed_from_u64(self.settings.seed);
+        let mut rng = ChaCha8Rng::seed_from_u64(self.settings.matrices.seed);
         let experts = self.sources.iter().map(|known| {
             let learned = known.dictionary.as_ref();
             // a source that nobody knows takes part, so that the outputs keep their numbers

@@ -3,10 +3,11 @@
 #![allow(clippy::unwrap_used)] // a test may: its panic is the report
 
 use demix_signal::simd::Simd;
+use demix_signal::{Complex, StftSettings};
 use demix_spatial::source::{Contrast, Distribution, Laplace, LowRank, SharedLowRank, Spherical};
 use demix_spatial::{
-    C64, Demixing, LoopSettings, Mixture, Normalization, Pairs, Powers, Scalar, SourceModel, Update,
-    determined,
+    Blind, C64, DemixSettings, Demixing, DescentSettings, Input, LoopSettings, LowRankSettings,
+    MatrixSettings, Mixture, Model, Normalization, Pairs, Powers, Scalar, SourceModel, Update, determined,
 };
 use ndarray::{Array2, Array3};
 use rand::Rng as _;
@@ -374,6 +375,31 @@ fn poor_input_gives_finite_filters() {
             }
         }
     }
+}
+
+#[test]
+fn of_several_fits_the_one_of_the_lowest_cost_goes_on() {
+    let x = mixed(2, 2, 21).mapv(|x| Complex::new(x.re as f32, x.im as f32));
+    let stft = StftSettings::default();
+    let input = Input { x: x.view(), stft: &stft, n_samples: FRAMES * 4, sample_rate: 16000, begin: None };
+    let cost = |fits, seed| {
+        let low_rank =
+            LowRankSettings { components: 4, fits, fit_iterations: 10, ..LowRankSettings::default() };
+        let settings = DemixSettings {
+            descent: DescentSettings { iterations: Some(0), ..DescentSettings::default() },
+            matrices: MatrixSettings { seed, ..MatrixSettings::default() },
+        };
+        let blind = Blind { model: Model::LowRank(Distribution::Gauss, low_rank), settings };
+        blind.demix::<f64>(&input, 2, &mut ()).unwrap().costs[0]
+    };
+    let mut improved = 0;
+    for seed in 0..5 {
+        let costs = [1, 2, 4, 8].map(|fits| cost(fits, seed));
+        assert!(costs.windows(2).all(|pair| pair[1] <= pair[0]), "{costs:?}");
+        improved += usize::from(costs[3] < costs[0]);
+    }
+    // the first of eight is the best of them by chance once in eight
+    assert!(improved >= 3, "{improved}");
 }
 
 #[test]

@@ -10,8 +10,8 @@ use demix_spatial::source::{
     ProductSettings,
 };
 use demix_spatial::{
-    C64, Demixing, Guided, GuidedSettings, Input, Known, LoopSettings, Mixture, Normalization, Pairs, Powers,
-    SourceModel, SpatialError, Start, Update, Way, determined,
+    C64, Demixing, Guided, GuidedSettings, Input, Known, LookSettings, LoopSettings, Mixture, Normalization,
+    Pairs, Powers, SourceModel, SpatialError, Start, Update, Way, determined,
 };
 use ndarray::{Array2, Array3, ArrayView2};
 use rand::Rng as _;
@@ -511,7 +511,8 @@ fn networks_find_their_outputs_after_a_blind_start_and_silence_is_not_recognised
     let run = |x: &Array3<demix_signal::Complex<f32>>, order: [usize; 2]| {
         let known = |n: usize| Known { networks: vec![ear(n)], components: 2, ..Known::default() };
         let way = Way { start: Start::Fdica, product: Product::Gauss { eta: 0.999 } };
-        let settings = GuidedSettings { outer: 2, inner: 5, ..GuidedSettings::default() };
+        let looks = LookSettings { outer: 2, inner: 5, ..LookSettings::default() };
+        let settings = GuidedSettings { looks, ..GuidedSettings::default() };
         let guided = Guided { sources: order.map(known).to_vec(), ways: vec![way], settings };
         let stft = demix_signal::StftSettings::new(16, 8);
         let input = Input { x: x.view(), stft: &stft, n_samples: 8 * FRAMES, sample_rate: 8000, begin: None };

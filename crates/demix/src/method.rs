@@ -270,7 +270,7 @@ fn demixer<S: Settings + Default>(
         settings.set(name, value)?;
     }
     if let Some(seed) = request.seed {
-        of_loop(&mut settings).seed = seed;
+        of_loop(&mut settings).matrices.seed = seed;
     }
     let n_sources = request.n_sources.or(request.n_channels).unwrap_or(DEFAULT_SOURCES);
     let separator = build(settings, n_sources)?;

@@ -28,6 +28,8 @@ pub use iss1::Iss1;
 pub use iss2::Iss2;
 pub use natural_gradient::NaturalGradient;
 
+use demix_signal::simd::Simd;
+
 use crate::matrix::{C64, form};
 
 demix_signal::choices! {
@@ -69,6 +71,31 @@ demix_signal::choices! {
         Neighbours = "neighbours",
         /// Every two sources.
         All = "all",
+    }
+}
+
+demix_signal::settings! {
+    /// How every method finds its demixing matrices.
+    pub struct MatrixSettings {
+        /// How the demixing matrices follow from the source model.
+        pub update: Update = Update::Ip1;
+        /// Which pairs of sources ip2 and iss2 take.
+        pub pairs: Pairs = Pairs::Neighbours;
+        /// Step of update=natural-gradient.
+        pub step: f64 = 0.1, range 0.0001 ..= 1.0;
+        /// Steps of the warm start.
+        pub start_iterations: usize = 50, range 0.0 ..= 100000.0;
+        /// Seed of all random numbers.
+        pub seed: u64 = 0;
+        /// The vector instructions that the kernels use.
+        pub simd: Simd = Simd::Native;
+    }
+}
+
+impl MatrixSettings {
+    /// The update with its pairs and its step.
+    pub fn build(&self) -> Box<dyn SpatialUpdate> {
+        self.update.build(self.pairs, self.step)
     }
 }
 

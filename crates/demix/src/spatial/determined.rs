@@ -369,7 +369,7 @@ impl DeterminedSeparator {
     ) -> Result<Self, SeparationError> {
         sound.check()?;
         let plan = guided::plan(request, family, settings, part)?;
-        values.insert("seed".into(), plan.guided.settings.seed.into());
+        values.insert("seed".into(), plan.guided.settings.matrices.seed.into());
         let (stft, n_sources) = (plan.stft.clone(), plan.names.len());
         Ok(Self { finder: Finder::Guided(Box::new(plan)), sound, stft, values, n_sources, residual: false })
     }

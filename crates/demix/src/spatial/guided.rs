@@ -448,7 +448,7 @@ pub(crate) fn plan(
     settings.check()?;
     part.check()?;
     if let Some(seed) = request.seed {
-        settings.seed = seed;
+        settings.matrices.seed = seed;
     }
     let (mut stft, sample_rate, whose) =
         common_transform(&request.models, &request.dictionaries, family.name())?;
@@ -492,7 +492,7 @@ pub(crate) fn plan(
         Known { networks, dictionary, components }
     });
     let sources: Vec<Known> = sources.collect();
-    let starts = settings.start.map_or_else(|| STARTS.to_vec(), |start| vec![start]);
+    let starts = settings.looks.start.map_or_else(|| STARTS.to_vec(), |start| vec![start]);
     // every start and every product has its turn, the first with the first
     let ways = (0..starts.len().max(products.len()))
         .map(|k| Way { start: starts[k % starts.len()], product: products[k % products.len()] })

@@ -8,7 +8,7 @@ use demix_eval::{BandSettings, BssEval, FILTER_LENGTH, Order, band_snr};
 use demix_signal::settings::Settings as _;
 use demix_signal::{Complex, Stft, StftSettings, Watch, Waveform};
 use demix_spatial::source::{PowerEstimate, PowerEstimator, Product};
-use demix_spatial::{C64, Guided, GuidedSettings, Input, Known, Start, Way};
+use demix_spatial::{C64, Guided, GuidedSettings, Input, Known, LookSettings, MatrixSettings, Start, Way};
 use ndarray::{Array2, Array3, ArrayView2, s};
 use serde::{Deserialize, Serialize};
 
@@ -178,14 +178,16 @@ impl Laboratory {
         row: Row,
         seed: u64,
     ) -> Result<(Guided, StftSettings), SeparationError> {
+        let matrices = MatrixSettings { seed, ..MatrixSettings::default() };
         // the paper's transform, start and floor for all but the rows of our own defaults
         let (settings, part) = match row {
             Row::IdlmaOfDemix | Row::GPopOfDemix => {
-                (GuidedSettings { seed, ..GuidedSettings::default() }, PartSettings::default())
+                (GuidedSettings { matrices, ..GuidedSettings::default() }, PartSettings::default())
             }
             _ => {
                 let (start, variance_floor) = (Some(Start::Identity), Some(FLOOR));
-                let settings = GuidedSettings { seed, start, variance_floor, ..GuidedSettings::default() };
+                let looks = LookSettings { start, variance_floor, ..LookSettings::default() };
+                let settings = GuidedSettings { looks, matrices };
                 let (components, hop) = (self.components, self.stft.hop);
                 (settings, PartSettings { components, hop, ..PartSettings::default() })
             }

@@ -239,9 +239,7 @@ impl Names {
             let stem = name.strip_suffix(".wav").or(name.strip_suffix(".flac")).unwrap_or("");
             let numbered =
                 |prefix: &str| stem.strip_prefix(prefix).is_some_and(|n| n.parse::<usize>().is_ok());
-            matches!(stem, "mixture" | "noise")
-                || numbered("image-")
-                || numbered("rir-")
+            matches!(stem, "mixture" | "noise") || numbered("image-") || numbered("rir-")
         };
         let mut found: Vec<PathBuf> = std::fs::read_dir(folder)
             .into_iter()
