@@ -60,6 +60,9 @@ impl Start {
     }
 }
 
+/// Frames that the activities of bins are compared over at the most.
+const MOST_FRAMES: usize = 2048;
+
 /// Scales progress of several runs into one.
 pub(crate) struct Share<'a> {
     pub watch: &'a mut dyn Watch,
@@ -81,7 +84,9 @@ impl Demixing {
         let n = self.n_sources;
         let (n_bins, n_frames, stride) = (mixture.n_bins(), mixture.n_frames(), mixture.stride());
         let mixing = self.mixing(mixture);
-        let mut power = Array3::zeros((n_bins, n, n_frames));
+        // of a long recording, means of neighbouring frames: time and memory stay bounded
+        let pooled = n_frames.div_ceil(MOST_FRAMES).max(1);
+        let mut power = Array3::zeros((n_bins, n, n_frames.div_ceil(pooled)));
         let powers = Powers { mixture, demixing: self, instead: None };
         let mut row = vec![T::ZERO; stride];
         for (bin, mut power) in power.outer_iter_mut().enumerate() {
@@ -89,8 +94,8 @@ impl Demixing {
                 powers.fill(bin, source, &mut row);
                 let scale: f64 =
                     mixing.slice(ndarray::s![bin, .., source]).iter().map(|a| a.norm_sqr()).sum();
-                for (power, y) in power.row_mut(source).iter_mut().zip(&row) {
-                    *power = scale * y.to_double();
+                for (power, y) in power.row_mut(source).iter_mut().zip(row[..n_frames].chunks(pooled)) {
+                    *power = scale * y.iter().map(|y| y.to_double()).sum::<f64>();
                 }
             }
         }

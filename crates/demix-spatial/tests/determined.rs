@@ -378,6 +378,40 @@ fn poor_input_gives_finite_filters() {
 }
 
 #[test]
+fn the_bins_of_a_long_recording_are_put_in_order() {
+    // more frames than are compared one by one
+    let (bins, frames) = (24, 5000);
+    let mut rng = ChaCha8Rng::seed_from_u64(31);
+    // loud and quiet passages of 40 frames
+    let envelope =
+        Array2::from_shape_simple_fn((2, frames / 40), || if uniform(&mut rng) < 0.4 { 1.0 } else { 0.05 });
+    let mut rooms = Vec::new();
+    let mut x = Array3::<C64>::zeros((bins, 2, frames));
+    for mut bin in x.outer_iter_mut() {
+        let a = Array2::from_shape_simple_fn((2, 2), || normal(&mut rng));
+        for j in 0..frames {
+            for s in 0..2 {
+                let y = normal(&mut rng) * uniform(&mut rng) * envelope[[s, j / 40]];
+                for c in 0..2 {
+                    bin[[c, j]] += a[[c, s]] * y;
+                }
+            }
+        }
+        rooms.push(a);
+    }
+    let x = x.mapv(|x| Complex::new(x.re as f32, x.im as f32));
+    let stft = StftSettings::default();
+    let input = Input { x: x.view(), stft: &stft, n_samples: frames, sample_rate: 16000, begin: None };
+    let blind = Blind { model: Model::Fdica(None), settings: DemixSettings::default() };
+    let found = blind.demix::<f64>(&input, 2, &mut ()).unwrap();
+    let source = |bin: usize| {
+        let through = found.demixing.index_axis(ndarray::Axis(0), bin).dot(&rooms[bin]);
+        usize::from(through[[0, 1]].norm() > through[[0, 0]].norm())
+    };
+    assert!((0..bins).all(|bin| source(bin) == source(0)), "{:?}", (0..bins).map(source).collect::<Vec<_>>());
+}
+
+#[test]
 fn of_several_fits_the_one_of_the_lowest_cost_goes_on() {
     let x = mixed(2, 2, 21).mapv(|x| Complex::new(x.re as f32, x.im as f32));
     let stft = StftSettings::default();
