@@ -37,8 +37,8 @@ impl Heads {
     }
 
     /// sigma and its derivative with respect to the output `z`, where the mixture has magnitude `x`.
-    pub fn sigma(&self, z: f32, x: f32) -> (f64, f64) {
-        let (z, x) = (f64::from(z), f64::from(x));
+    pub fn sigma(&self, z: f32, x: f32, nu_nmf: f64) -> (f64, f64) {
+        let (z, x) = (f64::from(z), self.gain(nu_nmf) * f64::from(x));
         match self.output {
             OutputName::Relu if z > 0.0 => (z, 1.0),
             OutputName::Relu => (0.0, 0.0),
@@ -46,6 +46,17 @@ impl Heads {
                 let mask = 1.0 / (1.0 + (-z).exp());
                 (mask * x, mask * (1.0 - mask) * x)
             }
+        }
+    }
+
+    /// What a mask of 1 stands for. In (57) the silent NMF part has nu_NMF of nu_NMF + nu_D degrees of freedom, and
+    /// sigma^2 has to be as much larger than the power of the source; without a gain, a mask is 1 everywhere once nu_NMF is
+    /// beyond the largest anchor, where nothing is learnt any more.
+    fn gain(&self, nu_nmf: f64) -> f64 {
+        let largest = self.anchors.iter().copied().fold(0.0, f64::max);
+        match self.loss.nu_nmf(nu_nmf) {
+            Some(nu_nmf) if largest > 0.0 => (1.0 + nu_nmf / largest).sqrt(),
+            _ => 1.0,
         }
     }
 
@@ -75,7 +86,7 @@ impl Heads {
         let mut rho = vec![0.0; k];
         let mut cost = 0.0;
         for bin in 0..row.sigma.len() {
-            let (sigma, slope) = self.sigma(row.sigma[bin], row.mixture[bin]);
+            let (sigma, slope) = self.sigma(row.sigma[bin], row.mixture[bin], nu_nmf);
             let anchors = bin * k..(bin + 1) * k;
             let dof = if k == 0 { 0.0 } else { self.dof(&row.rho[anchors.clone()], &mut rho) };
             let slot = self.loss.slot(f64::from(source[bin]), sigma, dof, nu_nmf);
@@ -144,6 +155,27 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_mask_reaches_the_sigma_of_the_lowest_cost_for_every_nu_of_the_nmf_part() {
+        let heads = |loss| Heads::new(&header(loss));
+        let conditioned = heads(Loss::ConditionedProduct { lowest: 1.0, highest: 1e6 });
+        let largest = conditioned.anchors.iter().copied().fold(0.0, f64::max);
+        for nu_nmf in [1.0, 1e3, 1e6] {
+            // a source that is alone: its mask is nearly 1, and sigma^2 = s^2 (1 + (nu_NMF + 2) / nu_D) costs least
+            let (sigma, slope) = conditioned.sigma(10.0, 1.0, nu_nmf);
+            let slot = conditioned.loss.slot(1.0, sigma, largest, nu_nmf);
+            let best = (1.0 + (nu_nmf + 2.0) / largest).sqrt();
+            assert!((sigma / best - 1.0).abs() < 2e-3, "{nu_nmf}: {sigma} {best}");
+            assert!(slot.by_sigma.abs() * sigma < 1e-2 && slope > 0.0, "{nu_nmf}: {slot:?}");
+        }
+        let of_one = heads(Loss::Product { nu_nmf: 1e3 });
+        assert_eq!(of_one.sigma(0.3, 1.0, 0.0), conditioned.sigma(0.3, 1.0, 1e3));
+        assert_eq!(
+            heads(Loss::EmpiricalBayes).sigma(0.3, 1.0, 1e3),
+            heads(Loss::SquareRoot).sigma(0.3, 1.0, 0.0)
+        );
     }
 
     #[test]

@@ -163,6 +163,15 @@ impl Loss {
         }
     }
 
+    /// nu_NMF of (57), where the loss is that; `given` where it is an input of the network.
+    pub(crate) fn nu_nmf(&self, given: f64) -> Option<f64> {
+        match *self {
+            Self::Product { nu_nmf } => Some(nu_nmf),
+            Self::ConditionedProduct { .. } => Some(given),
+            _ => None,
+        }
+    }
+
     /// The cost of a slot: magnitude `s` of the source, the network's `sigma` and `dof` (nu_D, read by losses of two
     /// heads alone), and nu_NMF where it is an input.
     pub(crate) fn slot(&self, s: f64, sigma: f64, dof: f64, nu_nmf: f64) -> Slot {

@@ -185,7 +185,7 @@ impl Network {
             let gain = if level > 0.0 { 1.0 / level } else { 0.0 };
             for (out, &x) in row.iter_mut().zip(frames.magnitudes.row(frame)) {
                 let x = (f64::from(x) * gain) as f32;
-                *out = (self.heads.sigma(*out, x).0 * level) as f32;
+                *out = (self.heads.sigma(*out, x, nu_nmf).0 * level) as f32;
             }
             if row.iter().any(|sigma| !sigma.is_finite()) {
                 return Err(NnError::Overflow { frame });
