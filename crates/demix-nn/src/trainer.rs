@@ -137,9 +137,9 @@ impl Trainer {
 
     /// Learns by another loss from the next step on; nothing happens where it is the same.
     ///
-    /// Layers that the new loss has, too, keep what they have learnt, as [`network`](Self::network) has it, also where they get or lose the input nu_NMF;
-    /// others start anew, and so do the optimiser's memories, which are of the old loss's gradients, and
-    /// [`times`](Self::times).
+    /// Layers that the new loss has, too, keep what they have learnt, as [`network`](Self::network) has it, also where
+    /// they get or lose the input nu_NMF; others start anew, and so do the optimiser's memories, which are of the old
+    /// loss's gradients, and [`times`](Self::times).
     ///
     /// # Errors
     /// A loss with numbers that cannot be.

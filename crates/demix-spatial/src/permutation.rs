@@ -227,14 +227,18 @@ impl<'a> Groups<'a> {
     }
 }
 
+/// The sum of `scores[[source, output]]` over an order.
+fn total(scores: &Array2<f64>, order: &[usize]) -> f64 {
+    order.iter().enumerate().map(|(source, &output)| scores[[source, output]]).sum()
+}
+
 /// How far the best permutation is above the second best; above the mean where there are too many to try.
 fn margin(candidates: &[Vec<usize>], scores: &Array2<f64>) -> f64 {
-    let total = |order: &[usize]| -> f64 { order.iter().enumerate().map(|(n, &o)| scores[[n, o]]).sum() };
     if candidates.is_empty() {
-        return total(&greedy(scores)) - scores.sum() / scores.nrows() as f64;
+        return total(scores, &greedy(scores)) - scores.sum() / scores.nrows() as f64;
     }
     let (mut best, mut second) = (f64::NEG_INFINITY, f64::NEG_INFINITY);
-    for score in candidates.iter().map(|order| total(order)) {
+    for score in candidates.iter().map(|order| total(scores, order)) {
         if score > best {
             (best, second) = (score, best);
         } else if score > second {
@@ -264,13 +268,12 @@ pub(crate) fn assign(scores: &Array2<f64>) -> Vec<usize> {
 
 /// The permutation with the highest sum of `scores[[source, output]]`; the first of equals.
 fn best_by(candidates: &[Vec<usize>], scores: &Array2<f64>) -> Vec<usize> {
-    let total = |order: &[usize]| -> f64 { order.iter().enumerate().map(|(n, &o)| scores[[n, o]]).sum() };
     if candidates.is_empty() {
         return greedy(scores);
     }
     let mut best = (f64::NEG_INFINITY, 0);
     for (k, order) in candidates.iter().enumerate() {
-        let score = total(order);
+        let score = total(scores, order);
         if score > best.0 {
             best = (score, k);
         }

@@ -84,7 +84,7 @@ impl Demixing {
         let n = self.n_sources;
         let (n_bins, n_frames, stride) = (mixture.n_bins(), mixture.n_frames(), mixture.stride());
         let mixing = self.mixing(mixture);
-        // of a long recording, means of neighbouring frames: time and memory stay bounded
+        // of a long recording, sums of neighbouring frames: time and memory stay bounded
         let pooled = n_frames.div_ceil(MOST_FRAMES).max(1);
         let mut power = Array3::zeros((n_bins, n, n_frames.div_ceil(pooled)));
         let powers = Powers { mixture, demixing: self, instead: None };
