@@ -74,9 +74,13 @@ pub(crate) fn random_activations<T: Real>(
     Array2::from_shape_simple_fn((components, frames), || T::of(scale * uniform(&mut random)))
 }
 
-/// Non-negative double singular value decomposition, zeros filled with the mean of V
-/// (Boutsidis and Gallopoulos 2008, algorithm 2 and variant NNDSVDa).
-fn nndsvda<T: Real>(
+/// Factors (bins, components) and (components, frames) from the singular vectors of V (bins, frames), zeros filled with
+/// the mean of V (Boutsidis and Gallopoulos 2008, algorithm 2 and variant NNDSVDa). The generator serves the computation
+/// of the vectors alone: another one gives the same factors but for rounding.
+///
+/// # Errors
+/// More components than V has rows or columns.
+pub fn nndsvda<T: Real>(
     v: ArrayView2<'_, T>,
     components: usize,
     random: &mut ChaCha8Rng,

@@ -19,5 +19,6 @@ pub mod settings;
 pub use divergence::Divergence;
 pub use factorize::{Factorization, Nmf, NmfError, Start, Stopped, normalize};
 pub use grouping::{Grouping, group};
+pub use init::nndsvda;
 pub use kernel::{Scalar, Simd};
 pub use settings::{Acceleration, Exponent, Init, NmfSettings, Order};

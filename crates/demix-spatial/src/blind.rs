@@ -25,6 +25,16 @@ demix_signal::choices! {
     }
 }
 
+demix_signal::choices! {
+    /// Where the factors begin.
+    pub enum FactorStart {
+        /// Uniform random numbers.
+        Random = "random",
+        /// The singular vectors of the outputs' spectrograms (NNDSVDa): nothing is drawn, every seed gives the same.
+        SingularVectors = "singular-vectors",
+    }
+}
+
 demix_signal::settings! {
     /// How a blind method descends.
     pub struct DescentSettings {
@@ -60,11 +70,13 @@ demix_signal::settings! {
         pub partition: bool = false;
         /// The step of the factors.
         pub source_update: SourceUpdate = SourceUpdate::Mm;
-        /// Steps of the factors alone before the demixing matrices move: a random model would spoil a warm start.
-        pub fit_iterations: usize = 50, range 0.0 ..= 10000.0;
-        /// Random factors that are fitted so; those of the lowest cost go on.
-        pub fits: usize = 4, range 1.0 ..= 1000.0;
-        /// Runs from different random factors; the one of the lowest cost is kept.
+        /// Where the factors begin; auto: singular-vectors where the demixing matrices begin with the end of another
+        /// run, else random.
+        pub factors: Option<FactorStart> = None;
+        /// Steps of the factors alone before the demixing matrices move: factors that do not fit would spoil a warm
+        /// start.
+        pub fit_iterations: usize = 20, range 0.0 ..= 10000.0;
+        /// Runs, the first from `factors`, the others from random ones; the one of the lowest cost is kept.
         pub restarts: usize = 1, range 1.0 ..= 100.0;
     }
 }
@@ -202,15 +214,12 @@ impl Blind {
                 self.start().begin(&mixture, n_sources, &*self.update(), &settings, watch)?
             }
         };
+        let is_warm = warm > 0 || input.begin.is_some();
         let mut best: Option<(Demixing, Descent)> = None;
         let mut costs = Vec::new();
         for run in 0..restarts {
             let mut demixing = begin.clone();
-            let is_warm = warm > 0 || input.begin.is_some();
-            let mut model = match is_warm {
-                true => self.fitted(&Powers::new(&mixture, &demixing), n_sources, run),
-                false => self.source_model(&mixture, n_sources, (run, 0)),
-            };
+            let mut model = self.fitted(&Powers::new(&mixture, &demixing), is_warm, run)?;
             let mut consistency = match self.model {
                 Model::Consistent(_) => Some(Consistency::new(input.stft, input.n_samples)?),
                 _ => None,
@@ -263,38 +272,22 @@ impl Blind {
         }
     }
 
-    /// A source model that fits the outputs as they stand.
+    /// The source model of a run; after a warm start it fits the outputs as they stand.
     fn fitted<T: Scalar>(
         &self,
         powers: &Powers<'_, T>,
-        n_sources: usize,
+        is_warm: bool,
         run: usize,
-    ) -> Box<dyn SourceModel<T>> {
-        let (fits, iterations) = match &self.model {
-            Model::LowRank(_, low_rank) | Model::Consistent(low_rank) => {
-                (low_rank.fits, low_rank.fit_iterations)
-            }
-            _ => (1, 0),
+    ) -> Result<Box<dyn SourceModel<T>>, SpatialError> {
+        let mut model = self.source_model(powers, is_warm, run)?;
+        let iterations = match &self.model {
+            Model::LowRank(_, low_rank) | Model::Consistent(low_rank) if is_warm => low_rank.fit_iterations,
+            _ => 0,
         };
-        let fit = |fit| {
-            let mut model = self.source_model(powers.mixture, n_sources, (run, fit));
-            for _ in 0..iterations {
-                model.update(powers);
-            }
-            model
-        };
-        let first = fit(0);
-        if fits < 2 || iterations == 0 {
-            return first;
+        for _ in 0..iterations {
+            model.update(powers);
         }
-        let with_cost = |mut model: Box<dyn SourceModel<T>>| (model.cost(powers), model);
-        let (mut lowest, mut best) = with_cost(first);
-        for (cost, model) in (1..fits).map(|number| with_cost(fit(number))) {
-            if cost < lowest {
-                (lowest, best) = (cost, model);
-            }
-        }
-        best
+        Ok(model)
     }
 
     fn update(&self) -> Box<dyn crate::SpatialUpdate> {
@@ -312,31 +305,51 @@ impl Blind {
 
     fn source_model<T: Scalar>(
         &self,
-        mixture: &Mixture<T>,
-        n_sources: usize,
-        (run, fit): (usize, usize),
-    ) -> Box<dyn SourceModel<T>> {
-        let shape = (n_sources, mixture.n_bins(), mixture.n_frames());
-        let mut rng = ChaCha8Rng::seed_from_u64(self.settings.matrices.seed);
-        rng.set_stream(((fit as u64) << 32) + run as u64);
-        let low_rank = |distribution, settings: &LowRankSettings, rng: &mut ChaCha8Rng| {
-            let (k, domain) = (settings.components, settings.domain);
-            if settings.partition {
-                let k = k.saturating_mul(n_sources);
-                return Box::new(SharedLowRank::random(shape, k, distribution, domain, rng)) as _;
-            }
-            let mut model = LowRank::random(shape, k, distribution, domain, rng);
-            if settings.source_update == SourceUpdate::Me {
-                model.exponent = 1.0;
-            }
-            Box::new(model) as Box<dyn SourceModel<T>>
-        };
+        powers: &Powers<'_, T>,
+        is_warm: bool,
+        run: usize,
+    ) -> Result<Box<dyn SourceModel<T>>, SpatialError> {
         match &self.model {
-            Model::Fdica(_) => Box::new(Laplace::default()),
-            Model::Auxiva(contrast) => Box::new(Spherical::new(*contrast)),
-            Model::LowRank(distribution, settings) => low_rank(*distribution, settings, &mut rng),
-            Model::Consistent(settings) => low_rank(Distribution::Gauss, settings, &mut rng),
+            Model::Fdica(_) => Ok(Box::new(Laplace::default())),
+            Model::Auxiva(contrast) => Ok(Box::new(Spherical::new(*contrast))),
+            Model::LowRank(distribution, settings) => {
+                self.low_rank(powers, *distribution, settings, is_warm, run)
+            }
+            Model::Consistent(settings) => self.low_rank(powers, Distribution::Gauss, settings, is_warm, run),
         }
+    }
+
+    fn low_rank<T: Scalar>(
+        &self,
+        powers: &Powers<'_, T>,
+        distribution: Distribution,
+        settings: &LowRankSettings,
+        is_warm: bool,
+        run: usize,
+    ) -> Result<Box<dyn SourceModel<T>>, SpatialError> {
+        let (k, domain) = (settings.components, settings.domain);
+        let shape = (powers.n_sources(), powers.n_bins(), powers.n_frames());
+        let mut rng = ChaCha8Rng::seed_from_u64(self.settings.matrices.seed);
+        rng.set_stream(run as u64);
+        let auto = if is_warm { FactorStart::SingularVectors } else { FactorStart::Random };
+        // another run from the same factors would be the same run
+        let factors = if run > 0 { FactorStart::Random } else { settings.factors.unwrap_or(auto) };
+        if settings.partition {
+            return Ok(Box::new(match factors {
+                FactorStart::SingularVectors => SharedLowRank::singular(powers, k, distribution, domain)?,
+                FactorStart::Random => {
+                    SharedLowRank::random(shape, k.saturating_mul(shape.0), distribution, domain, &mut rng)
+                }
+            }));
+        }
+        let mut model = match factors {
+            FactorStart::SingularVectors => LowRank::singular(powers, k, distribution, domain)?,
+            FactorStart::Random => LowRank::random(shape, k, distribution, domain, &mut rng),
+        };
+        if settings.source_update == SourceUpdate::Me {
+            model.exponent = 1.0;
+        }
+        Ok(Box::new(model))
     }
 
     fn warnings<T: Scalar>(&self, mixture: &Mixture<T>, descent: &Descent) -> Vec<String> {

@@ -179,10 +179,9 @@ impl Guided {
                 None => self.begin(&mixture, way.start, &mut Share { watch: &mut *watch, before, total })?,
             };
             before += warm(&way);
-            // random factors would spoil matrices that know something
-            let fits = if warm(&way) > 0 || input.begin.is_some() { FIT_ITERATIONS } else { 0 };
+            let is_warm = warm(&way) > 0 || input.begin.is_some();
             let watch = &mut Share { watch: &mut *watch, before, total };
-            let run = self.run(&mixture, way.product, demixing, fits, watch, observe)?;
+            let run = self.run(&mixture, way.product, demixing, is_warm, watch, observe)?;
             before += self.iterations_of_a_way();
             let known: Vec<f64> = run.explained.iter().flatten().copied().collect();
             let explained = known.iter().sum::<f64>() / known.len().max(1) as f64;
@@ -226,8 +225,14 @@ impl Guided {
         Ok(demixing)
     }
 
-    /// The experts of all sources with random factors, the same ones at every call.
-    fn experts(&self, shape: (usize, usize)) -> Result<Vec<Experts>, SpatialError> {
+    /// The experts of all sources. Their factors fit the outputs as they stand after a warm start, else they are random,
+    /// the same ones at every call: outputs that are microphones are too alike to tell the sources' factors apart.
+    fn experts<T: Scalar>(
+        &self,
+        powers: &Powers<'_, T>,
+        is_warm: bool,
+    ) -> Result<Vec<Experts>, SpatialError> {
+        let shape = (powers.n_bins(), powers.n_frames());
         let mut rng = ChaCha8Rng::seed_from_u64(self.settings.matrices.seed);
         let mut experts = Vec::with_capacity(self.sources.len());
         for (n, known) in self.sources.iter().enumerate() {
@@ -240,20 +245,22 @@ impl Guided {
                 )));
             }
             let learned = known.dictionary.as_ref();
-            let low_rank = (known.components > 0 || learned.is_some())
-                .then(|| Factors::random(shape, known.components, learned, &mut rng));
+            let low_rank = (known.components > 0 || learned.is_some()).then(|| match is_warm {
+                true => Factors::singular(powers, n, known.components, learned),
+                false => Factors::random(shape, known.components, learned, &mut rng),
+            });
             experts.push(Experts { low_rank, networks: known.networks.clone() });
         }
         Ok(experts)
     }
 
-    /// One way, from W on, after so many steps of the factors alone.
+    /// One way, from W on; factors that do not fit would spoil matrices that know something.
     fn run<T: Scalar>(
         &self,
         mixture: &Mixture<T>,
         product: Product,
         mut demixing: Demixing,
-        fits: usize,
+        is_warm: bool,
         watch: &mut dyn Watch,
         observe: &mut dyn FnMut(&Moment<'_>),
     ) -> Result<Run, SpatialError> {
@@ -262,11 +269,11 @@ impl Guided {
         let variance_floor = settings.looks.variance_floor.unwrap_or_else(|| self.variance_floor());
         let product =
             ProductSettings { product, variance_floor, rescale_model: settings.looks.rescale_model };
-        let mut model = ProductOfPriors::<T>::new(shape, self.experts(shape)?, product)?;
-        if fits > 0 {
-            let powers = Powers::new(mixture, &demixing);
+        let powers = Powers::new(mixture, &demixing);
+        let mut model = ProductOfPriors::<T>::new(shape, self.experts(&powers, is_warm)?, product)?;
+        if is_warm {
             model.refresh(&powers)?;
-            (0..fits).for_each(|_| {
+            (0..FIT_ITERATIONS).for_each(|_| {
                 model.update(&powers);
             });
         }

@@ -32,7 +32,9 @@ pub mod source;
 pub mod start;
 pub mod update;
 
-pub use blind::{Blind, DemixSettings, DescentSettings, Found, Input, LowRankSettings, Model, SourceUpdate};
+pub use blind::{
+    Blind, DemixSettings, DescentSettings, FactorStart, Found, Input, LowRankSettings, Model, SourceUpdate,
+};
 pub use consistency::Consistency;
 pub use demixing::{Demixing, Powers};
 pub use determined::{Descent, LoopSettings, Normalization};

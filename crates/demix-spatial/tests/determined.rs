@@ -6,7 +6,7 @@ use demix_signal::simd::Simd;
 use demix_signal::{Complex, StftSettings};
 use demix_spatial::source::{Contrast, Distribution, Laplace, LowRank, SharedLowRank, Spherical};
 use demix_spatial::{
-    Blind, C64, DemixSettings, Demixing, DescentSettings, Input, LoopSettings, LowRankSettings,
+    Blind, C64, DemixSettings, Demixing, DescentSettings, FactorStart, Input, LoopSettings, LowRankSettings,
     MatrixSettings, Mixture, Model, Normalization, Pairs, Powers, Scalar, SourceModel, Update, determined,
 };
 use ndarray::{Array2, Array3};
@@ -411,29 +411,78 @@ fn the_bins_of_a_long_recording_are_put_in_order() {
     assert!((0..bins).all(|bin| source(bin) == source(0)), "{:?}", (0..bins).map(source).collect::<Vec<_>>());
 }
 
-#[test]
-fn of_several_fits_the_one_of_the_lowest_cost_goes_on() {
-    let x = mixed(2, 2, 21).mapv(|x| Complex::new(x.re as f32, x.im as f32));
+fn mixed_f32() -> Array3<Complex<f32>> {
+    mixed(2, 2, 21).mapv(|x| Complex::new(x.re as f32, x.im as f32))
+}
+
+/// W and the final cost of ILRMA after so many steps.
+fn ilrma_of(
+    x: &Array3<Complex<f32>>,
+    low_rank: LowRankSettings,
+    iterations: usize,
+    seed: u64,
+) -> (Array3<C64>, f64) {
     let stft = StftSettings::default();
     let input = Input { x: x.view(), stft: &stft, n_samples: FRAMES * 4, sample_rate: 16000, begin: None };
-    let cost = |fits, seed| {
-        let low_rank =
-            LowRankSettings { components: 4, fits, fit_iterations: 10, ..LowRankSettings::default() };
-        let settings = DemixSettings {
-            descent: DescentSettings { iterations: Some(0), ..DescentSettings::default() },
-            matrices: MatrixSettings { seed, ..MatrixSettings::default() },
-        };
-        let blind = Blind { model: Model::LowRank(Distribution::Gauss, low_rank), settings };
-        blind.demix::<f64>(&input, 2, &mut ()).unwrap().costs[0]
+    let settings = DemixSettings {
+        descent: DescentSettings { iterations: Some(iterations), ..DescentSettings::default() },
+        matrices: MatrixSettings { seed, ..MatrixSettings::default() },
     };
-    let mut improved = 0;
-    for seed in 0..5 {
-        let costs = [1, 2, 4, 8].map(|fits| cost(fits, seed));
-        assert!(costs.windows(2).all(|pair| pair[1] <= pair[0]), "{costs:?}");
-        improved += usize::from(costs[3] < costs[0]);
+    let blind = Blind { model: Model::LowRank(Distribution::Gauss, low_rank), settings };
+    let found = blind.demix::<f64>(&input, 2, &mut ()).unwrap();
+    (found.demixing, found.costs[0])
+}
+
+#[test]
+fn singular_vectors_draw_nothing_and_begin_below_random_factors() {
+    let x = mixed_f32();
+    for partition in [false, true] {
+        let of = |factors, fit_iterations, seed| {
+            let low_rank = LowRankSettings {
+                components: 2,
+                factors,
+                fit_iterations,
+                partition,
+                ..LowRankSettings::default()
+            };
+            (ilrma_of(&x, low_rank.clone(), 5, seed).0, ilrma_of(&x, low_rank, 0, seed).1)
+        };
+        let (matrices, cost) = of(None, 1, 0);
+        assert_eq!(
+            of(None, 1, 7),
+            (matrices.clone(), cost),
+            "auto after a warm start is the same for all seeds"
+        );
+        assert_eq!(of(Some(FactorStart::SingularVectors), 1, 3), (matrices, cost));
+        let random: Vec<_> = (0..5).map(|seed| of(Some(FactorStart::Random), 1, seed)).collect();
+        assert!(random.windows(2).all(|pair| pair[0].0 != pair[1].0));
+        assert!(
+            random.iter().all(|(_, other)| cost < *other),
+            "{cost} {:?}",
+            random.iter().map(|r| r.1).collect::<Vec<_>>()
+        );
     }
-    // the first of eight is the best of them by chance once in eight
-    assert!(improved >= 3, "{improved}");
+}
+
+#[test]
+fn a_restart_takes_other_factors() {
+    let x = mixed_f32();
+    let stft = StftSettings::default();
+    let input = Input { x: x.view(), stft: &stft, n_samples: FRAMES * 4, sample_rate: 16000, begin: None };
+    let low_rank = LowRankSettings { components: 2, restarts: 3, ..LowRankSettings::default() };
+    let blind =
+        Blind { model: Model::LowRank(Distribution::Gauss, low_rank), settings: DemixSettings::default() };
+    let costs = blind.demix::<f64>(&input, 2, &mut ()).unwrap().costs;
+    assert!(costs.len() == 3 && costs[0] != costs[1] && costs[1] != costs[2], "{costs:?}");
+}
+
+#[test]
+fn singular_vectors_of_few_frames_are_filled_up() {
+    let x = mixed_f32();
+    let few = x.slice(ndarray::s![.., .., ..5]).to_owned();
+    let low_rank = LowRankSettings { components: 9, ..LowRankSettings::default() };
+    let (matrices, cost) = ilrma_of(&few, low_rank, 10, 0);
+    assert!(cost.is_finite() && matrices.iter().all(|w| w.re.is_finite() && w.im.is_finite()));
 }
 
 #[test]

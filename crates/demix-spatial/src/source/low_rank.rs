@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use super::distribution::with_density;
-use super::{Absorbs, Distribution, SourceModel, Weights};
+use super::{Absorbs, Distribution, SourceModel, Weights, singular_vectors};
 use crate::SpatialError;
 use crate::demixing::Powers;
 use crate::kernel::density::Density;
@@ -68,6 +68,27 @@ impl<T: Scalar> LowRank<T> {
         let dictionary = Array3::from_shape_simple_fn((n_sources, n_bins, n_components), &mut number);
         let activations = Array3::from_shape_simple_fn((n_sources, n_components, n_frames), &mut number);
         Self::given(&dictionary, &activations, distribution, domain).expect("the shapes fit")
+    }
+
+    /// Factors at the singular vectors of the outputs' spectrograms as they stand: nothing is drawn.
+    ///
+    /// # Errors
+    /// As [`LowRank::given`].
+    pub fn singular(
+        powers: &Powers<'_, T>,
+        n_components: usize,
+        distribution: Distribution,
+        domain: f64,
+    ) -> Result<Self, SpatialError> {
+        let (n_sources, n_bins, n_frames) = (powers.n_sources(), powers.n_bins(), powers.n_frames());
+        let mut dictionary = Array3::zeros((n_sources, n_bins, n_components));
+        let mut activations = Array3::zeros((n_sources, n_components, n_frames));
+        for (n, (mut t, mut v)) in dictionary.outer_iter_mut().zip(activations.outer_iter_mut()).enumerate() {
+            let vectors = singular_vectors(powers, n, n_components, domain);
+            t.assign(&vectors.0);
+            v.assign(&vectors.1);
+        }
+        Self::given(&dictionary, &activations, distribution, domain)
     }
 
     /// Given factors: T (sources, bins, components), V (sources, components, frames).

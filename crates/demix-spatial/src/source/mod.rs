@@ -7,6 +7,7 @@ pub mod distribution;
 pub mod low_rank;
 pub mod product_of_priors;
 pub mod shared_low_rank;
+mod singular;
 pub mod spherical;
 
 use crate::SpatialError;
@@ -19,6 +20,7 @@ pub use product_of_priors::{
     Energies, Experts, Factors, PowerEstimate, PowerEstimator, Product, ProductOfPriors, ProductSettings,
 };
 pub use shared_low_rank::SharedLowRank;
+pub(crate) use singular::singular_vectors;
 pub use spherical::{Contrast, Laplace, Spherical};
 
 /// When the spatial weights of a model change while the demixing does.

@@ -13,13 +13,13 @@
 
 use std::sync::Arc;
 
-use ndarray::{Array2, ArrayView2};
+use ndarray::{Array1, Array2, ArrayView2, Axis};
 use rand::Rng as _;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use super::low_rank::{SMALLEST, TASK_BINS, factor_floor, step_activations};
-use super::{Absorbs, SourceModel, Weights};
+use super::{Absorbs, SourceModel, Weights, singular_vectors};
 use crate::SpatialError;
 use crate::demixing::Powers;
 use crate::kernel::density::Gauss;
@@ -110,6 +110,9 @@ pub struct Factors {
 impl Factors {
     /// T and V uniform in 0..1, for a mixture of level 1, and behind them the columns of a learned dictionary, each
     /// with mean 1.
+    ///
+    /// # Panics
+    /// A learned dictionary with another number of bins.
     pub fn random(
         (n_bins, n_frames): (usize, usize),
         n_components: usize,
@@ -117,17 +120,36 @@ impl Factors {
         rng: &mut ChaCha8Rng,
     ) -> Self {
         let mut number = move || (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
-        let learned_columns = learned.map_or(0, |w| w.ncols());
-        let k = n_components + learned_columns;
-        let means: Vec<f64> = (0..learned_columns)
-            .map(|c| learned.map_or(1.0, |w| w.column(c).mean().unwrap_or(1.0)).max(f64::MIN_POSITIVE))
-            .collect();
-        let dictionary = Array2::from_shape_fn((n_bins, k), |(bin, c)| match learned {
-            Some(w) if c >= n_components => w[[bin, c - n_components]] / means[c - n_components],
-            _ => number(),
-        });
-        let activations = Array2::from_shape_simple_fn((k, n_frames), &mut number);
-        Self { dictionary, activations, learned: learned_columns }
+        let dictionary = Array2::from_shape_simple_fn((n_bins, n_components), &mut number);
+        let activations = Array2::from_shape_simple_fn((n_components, n_frames), &mut number);
+        Self { dictionary, activations, learned: 0 }.and_learned(learned, number)
+    }
+
+    /// T and V at the singular vectors of an output's spectrogram as it stands, and behind them the learned columns:
+    /// nothing is drawn.
+    ///
+    /// # Panics
+    /// As [`Factors::random`].
+    pub fn singular<T: Scalar>(
+        powers: &Powers<'_, T>,
+        source: usize,
+        n_components: usize,
+        learned: Option<&Array2<f64>>,
+    ) -> Self {
+        let (dictionary, activations) = singular_vectors(powers, source, n_components, 2.0);
+        Self { dictionary, activations, learned: 0 }.and_learned(learned, || 0.5)
+    }
+
+    /// With the columns of a learned dictionary, each with mean 1, and activations that begin at `number`.
+    fn and_learned(mut self, learned: Option<&Array2<f64>>, mut number: impl FnMut() -> f64) -> Self {
+        let Some(learned) = learned else { return self };
+        let means = learned.mean_axis(Axis(0)).unwrap_or_else(|| Array1::ones(learned.ncols()));
+        let means = means.mapv(|mean| mean.max(f64::MIN_POSITIVE));
+        let begun = Array2::from_shape_simple_fn((learned.ncols(), self.activations.ncols()), &mut number);
+        self.dictionary.append(Axis(1), (learned / &means).view()).expect("the bins were checked");
+        self.activations.append(Axis(0), begun.view()).expect("the frames are the same");
+        self.learned = learned.ncols();
+        self
     }
 }
 

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::distribution::with_density;
 use super::low_rank::{LowRank, SMALLEST, TASK_BINS, step_activations, stepped, weights_of};
-use super::{Absorbs, Distribution, SourceModel, Weights};
+use super::{Absorbs, Distribution, SourceModel, Weights, singular_vectors};
 use crate::SpatialError;
 use crate::demixing::Powers;
 use crate::kernel::Simd;
@@ -18,6 +18,9 @@ use crate::kernel::density::Density;
 use crate::kernel::low_rank::{ColumnSums, Cost, InverseWeights, RowSums, Slopes};
 use crate::matrix::{C64, ZERO};
 use crate::mixture::Scalar;
+
+/// What the other sources have of a component at first.
+const FOREIGN_SHARE: f64 = 0.1;
 
 /// Z, T and V.
 #[derive(Clone, Debug)]
@@ -43,6 +46,33 @@ impl<T: Scalar> SharedLowRank<T> {
         let mut partition = Array2::from_shape_simple_fn((n_sources, n_components), || 0.01 + number());
         normalize_columns(&mut partition);
         Self { partition, factors, simd: Simd::Native }
+    }
+
+    /// The components of [`LowRank::singular`], `n_components` from each source, which owns nearly all of them.
+    ///
+    /// # Errors
+    /// As [`LowRank::given`].
+    pub fn singular(
+        powers: &Powers<'_, T>,
+        n_components: usize,
+        distribution: Distribution,
+        domain: f64,
+    ) -> Result<Self, SpatialError> {
+        let n = powers.n_sources();
+        let (mut dictionary, mut activations) =
+            (Array2::zeros((powers.n_bins(), 0)), Array2::zeros((0, powers.n_frames())));
+        for source in 0..n {
+            let (t, v) = singular_vectors(powers, source, n_components, domain);
+            dictionary.append(ndarray::Axis(1), t.view()).expect("the bins are the same");
+            activations.append(ndarray::Axis(0), v.view()).expect("the frames are the same");
+        }
+        // a share of exactly 0 would stay 0
+        let foreign = if n > 1 { FOREIGN_SHARE / (n - 1) as f64 } else { 0.0 };
+        let own = if n > 1 { 1.0 - FOREIGN_SHARE } else { 1.0 };
+        let partition = Array2::from_shape_fn((n, n * n_components), |(source, k)| {
+            if k / n_components == source { own } else { foreign }
+        });
+        Self::given(&partition, &dictionary, &activations, distribution, domain)
     }
 
     /// Given factors: Z (sources, components), T (bins, components), V (components, frames).
