@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use demix_signal::Watch;
-use ndarray::{Array2, Array3};
+use ndarray::{Array2, Array3, ArrayView2};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 
@@ -15,7 +15,8 @@ use crate::determined::{self, Descent, LoopSettings, Normalization};
 use crate::mixture::{Mixture, Scalar};
 use crate::permutation::assign;
 use crate::source::{
-    Energies, Experts, Factors, PowerEstimator, Product, ProductOfPriors, ProductSettings, SourceModel as _,
+    Energies, Experts, Factors, PowerEstimate, PowerEstimator, Product, ProductOfPriors, ProductSettings,
+    SourceModel as _,
 };
 use crate::start::{Share, Start};
 use crate::update::{MatrixSettings, Update};
@@ -176,7 +177,7 @@ impl Guided {
         for way in ways {
             let demixing = match input.begin {
                 Some(w) => Demixing::given(&mixture, w)?,
-                None => self.begin(&mixture, way.start, &mut Share { watch: &mut *watch, before, total })?,
+                None => self.begin(&mixture, way, &mut Share { watch: &mut *watch, before, total })?,
             };
             before += warm(&way);
             let is_warm = warm(&way) > 0 || input.begin.is_some();
@@ -211,16 +212,16 @@ impl Guided {
     fn begin<T: Scalar>(
         &self,
         mixture: &Mixture<T>,
-        start: Start,
+        way: Way,
         watch: &mut dyn Watch,
     ) -> Result<Demixing, SpatialError> {
         let (settings, n) = (&self.settings, self.sources.len());
         let update = settings.matrices.build();
-        let iterations = self.warm(start);
+        let iterations = self.warm(way.start);
         let loops = LoopSettings { iterations, tolerance: START_TOLERANCE, ..LoopSettings::default() };
-        let mut demixing = start.begin(mixture, n, &*update, &loops, watch)?;
+        let mut demixing = way.start.begin(mixture, n, &*update, &loops, watch)?;
         if iterations > 0 {
-            self.name_outputs(mixture, &mut demixing)?;
+            self.name_outputs(mixture, way.product, &mut demixing)?;
         }
         Ok(demixing)
     }
@@ -267,10 +268,10 @@ impl Guided {
         let settings = &self.settings;
         let shape = (mixture.n_bins(), mixture.n_frames());
         let variance_floor = settings.looks.variance_floor.unwrap_or_else(|| self.variance_floor());
-        let product =
+        let together =
             ProductSettings { product, variance_floor, rescale_model: settings.looks.rescale_model };
         let powers = Powers::new(mixture, &demixing);
-        let mut model = ProductOfPriors::<T>::new(shape, self.experts(&powers, is_warm)?, product)?;
+        let mut model = ProductOfPriors::<T>::new(shape, self.experts(&powers, is_warm)?, together)?;
         if is_warm {
             model.refresh(&powers)?;
             (0..FIT_ITERATIONS).for_each(|_| {
@@ -302,7 +303,7 @@ impl Guided {
                 matrices: &|| (demixing.matrices(mixture), demixing.mixing(mixture)),
             });
         }
-        let explained = self.explained(mixture, &demixing)?;
+        let explained = self.explained(mixture, product, &demixing)?;
         Ok(Run { demixing, descent, explained })
     }
 }
@@ -324,6 +325,37 @@ impl Known {
     fn is_informed(&self) -> bool {
         !self.networks.is_empty() || self.dictionary.is_some()
     }
+
+    /// A network of this source without the low-rank part that stands beside it in the product.
+    fn alone(&self, network: &Arc<dyn PowerEstimator>, product: Product) -> Arc<dyn PowerEstimator> {
+        let network = network.clone();
+        match product {
+            Product::Student { low_rank, .. } if self.components > 0 || self.dictionary.is_some() => {
+                Arc::new(Alone { network, beside: low_rank + 2.0 }) // (35)
+            }
+            _ => network,
+        }
+    }
+}
+
+/// The power that a network of Student's t expects of its source. By (57) it learned the r of a product whose low-rank
+/// part is silent, nu_D sigma^2 / (nu_NMF + nu_D + 2): at a large nu_NMF, sigma itself is far above the source.
+struct Alone {
+    network: Arc<dyn PowerEstimator>,
+    /// The degrees of freedom that are not its own.
+    beside: f64,
+}
+
+impl PowerEstimator for Alone {
+    fn estimate(&self, magnitude: ArrayView2<'_, f32>) -> Result<PowerEstimate, String> {
+        let mut said = self.network.estimate(magnitude)?;
+        if let Some(dof) = said.dof.take().filter(|dof| dof.dim() == said.variance.dim()) {
+            said.variance.zip_mut_with(&dof, |r, &nu| {
+                *r = (f64::from(*r) * f64::from(nu) / (self.beside + f64::from(nu))) as f32;
+            });
+        }
+        Ok(said)
+    }
 }
 
 impl Guided {
@@ -331,6 +363,7 @@ impl Guided {
     fn name_outputs<T: Scalar>(
         &self,
         mixture: &Mixture<T>,
+        product: Product,
         demixing: &mut Demixing,
     ) -> Result<(), SpatialError> {
         let n = self.sources.len();
@@ -344,7 +377,7 @@ impl Guided {
             let order: Vec<usize> = (0..n).map(|source| (source + shift) % n).collect();
             let mut shifted = demixing.clone();
             shifted.reorder(&everywhere(&order));
-            for (source, share) in self.explained(mixture, &shifted)?.into_iter().enumerate() {
+            for (source, share) in self.explained(mixture, product, &shifted)?.into_iter().enumerate() {
                 explained[[source, order[source]]] = share.unwrap_or(0.0);
             }
         }
@@ -356,6 +389,7 @@ impl Guided {
     fn explained<T: Scalar>(
         &self,
         mixture: &Mixture<T>,
+        product: Product,
         demixing: &Demixing,
     ) -> Result<Vec<Option<f64>>, SpatialError> {
         let shape = (mixture.n_bins(), mixture.n_frames());
@@ -366,7 +400,8 @@ impl Guided {
             let any = usize::from(!known.is_informed());
             let low_rank =
                 (any > 0 || learned.is_some()).then(|| Factors::random(shape, any, learned, &mut rng));
-            Experts { low_rank, networks: known.networks.clone() }
+            let networks = known.networks.iter().map(|network| known.alone(network, product)).collect();
+            Experts { low_rank, networks }
         });
         let settings = ProductSettings { product: RECOGNITION, variance_floor: 0.0, rescale_model: true };
         let mut model = ProductOfPriors::<T>::new(shape, experts.collect(), settings)?;

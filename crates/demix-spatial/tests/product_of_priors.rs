@@ -477,13 +477,21 @@ fn the_true_powers_separate_and_single_precision_agrees() {
 }
 
 /// Hears the spectrum that it knows and nothing else.
-struct Ear(Vec<f32>);
+struct Ear {
+    share: Vec<f32>,
+    /// nu_NMF that it was trained for, as t-PoP-IDLMA asks: beside a silent low-rank part its own has to be larger.
+    beside: Option<f32>,
+}
+
+const EAR_DOF: f32 = 100.0;
 
 impl PowerEstimator for Ear {
     fn estimate(&self, magnitude: ArrayView2<'_, f32>) -> Result<PowerEstimate, String> {
         let power = magnitude.mapv(|y| y * y);
-        let variance = Array2::from_shape_fn(magnitude.dim(), |(i, j)| self.0[i] * power[[i, j]]);
-        Ok(PowerEstimate { variance, dof: None })
+        let gain = self.beside.map_or(1.0, |nu_nmf| (nu_nmf + EAR_DOF + 2.0) / EAR_DOF);
+        let variance = Array2::from_shape_fn(magnitude.dim(), |(i, j)| gain * self.share[i] * power[[i, j]]);
+        let dof = self.beside.map(|_| Array2::from_elem(magnitude.dim(), EAR_DOF));
+        Ok(PowerEstimate { variance, dof })
     }
 }
 
@@ -505,12 +513,17 @@ fn networks_find_their_outputs_after_a_blind_start_and_silence_is_not_recognised
         }
     }
     let x = x.mapv(|x: C64| demix_signal::Complex::new(x.re as f32, x.im as f32));
-    let ear = |n: usize| -> Arc<dyn PowerEstimator> {
-        Arc::new(Ear((0..BINS).map(|bin| if (bin < BINS / 2) == (n == 0) { 0.9 } else { 0.01 }).collect()))
+    let ear = |n: usize, product: Product| -> Arc<dyn PowerEstimator> {
+        let beside = match product {
+            Product::Student { low_rank, .. } => Some(low_rank as f32),
+            Product::Gauss { .. } => None,
+        };
+        let share = (0..BINS).map(|bin| if (bin < BINS / 2) == (n == 0) { 0.9 } else { 0.01 }).collect();
+        Arc::new(Ear { share, beside })
     };
-    let run = |x: &Array3<demix_signal::Complex<f32>>, order: [usize; 2]| {
-        let known = |n: usize| Known { networks: vec![ear(n)], components: 2, ..Known::default() };
-        let way = Way { start: Start::Fdica, product: Product::Gauss { eta: 0.999 } };
+    let run = |x: &Array3<demix_signal::Complex<f32>>, order: [usize; 2], product: Product| {
+        let known = |n: usize| Known { networks: vec![ear(n, product)], components: 2, ..Known::default() };
+        let way = Way { start: Start::Fdica, product };
         let looks = LookSettings { outer: 2, inner: 5, ..LookSettings::default() };
         let settings = GuidedSettings { looks, ..GuidedSettings::default() };
         let guided = Guided { sources: order.map(known).to_vec(), ways: vec![way], settings };
@@ -518,8 +531,10 @@ fn networks_find_their_outputs_after_a_blind_start_and_silence_is_not_recognised
         let input = Input { x: x.view(), stft: &stft, n_samples: 8 * FRAMES, sample_rate: 8000, begin: None };
         guided.demix::<f64>(&input, &mut (), &mut |_| {}).unwrap()
     };
-    for order in [[0, 1], [1, 0]] {
-        let found = run(&x, order);
+    let gauss = Product::Gauss { eta: 0.999 };
+    let student = Product::Student { low_rank: 1e6, network: 1.0 };
+    for (order, product) in [([0, 1], gauss), ([1, 0], gauss), ([0, 1], student), ([1, 0], student)] {
+        let found = run(&x, order, product);
         for (output, &n) in order.iter().enumerate() {
             // its image: the level of the lower half over that of the upper
             let power = |bin: usize| -> f64 {
@@ -536,7 +551,7 @@ fn networks_find_their_outputs_after_a_blind_start_and_silence_is_not_recognised
         }
         assert!(found.explained.iter().flatten().all(|&share| share > 0.5), "{:?}", found.explained);
     }
-    let silent = run(&Array3::zeros((BINS, 2, FRAMES)), [0, 1]);
+    let silent = run(&Array3::zeros((BINS, 2, FRAMES)), [0, 1], gauss);
     assert_eq!(silent.explained, [Some(0.0), Some(0.0)]);
     assert_eq!(silent.trials[0].explained, 0.0);
 }
