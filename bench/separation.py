@@ -8,6 +8,8 @@
 
 Every method gets the mixture; a source counts as microphone 1 hears it. The score is the SDR of BSS Eval version 3
 (filters of 512 taps) against the image at microphone 1, less that of the unseparated mixture, mean over the sources.
+`ours:NAME,noise=DB` hears the mixture with white noise so many dB below it, another one for each seed: how far a result
+that no seed changes depends on what nobody hears.
 Rivals: Hann windows and the settings named in the report, X scaled to unit power, their own random start, one seed
 where nothing is random. Ours: `demix separate --method NAME --seed N`, nothing else set. All results are kept in
 --cache by settings, recording and (ours) program, so the script goes on where it stopped. `--report` runs nothing.
@@ -54,7 +56,7 @@ def parse():
         "--choosing", action="store_true", help="the cases for choosing settings, not the reported ones"
     )
     methods = [*RIVALS, *(f"ours:{name}" for name in OURS)]
-    parser.add_argument("--methods", nargs="+", default=methods, help="ours:NAME or ours:NAME,KEY=VALUE,... is ours")
+    parser.add_argument("--methods", nargs="+", default=methods, help="ours:NAME or ours:NAME,KEY=VALUE,... is ours; KEY noise: dB")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after so many")
@@ -196,8 +198,13 @@ def separate_ours(case, method, seed, arguments):
     import soundfile
 
     name, *settings = method.removeprefix("ours:").split(",")
+    below = [float(pair.removeprefix("noise=")) for pair in settings if pair.startswith("noise=")]
+    settings = [pair for pair in settings if not pair.startswith("noise=")]
     with tempfile.TemporaryDirectory() as folder:
-        command = [arguments.demix, "separate", case["folder"] / "mixture.wav", "--method", name, "--quiet"]
+        heard = case["folder"] / "mixture.wav"
+        if below:
+            heard = with_noise(heard, below[0], seed, Path(folder) / "noisy")
+        command = [arguments.demix, "separate", heard, "--method", name, "--quiet"]
         command += ["--seed", str(seed), "-o", folder, *(word for pair in settings for word in ("--set", pair))]
         command += ["--sources", str(len(case["sources"]))] if arguments.known else []
         done = subprocess.run(command, capture_output=True, text=True)
@@ -206,6 +213,19 @@ def separate_ours(case, method, seed, arguments):
         report = json.loads((Path(folder) / "mixture/report.json").read_text())
         files = [Path(folder) / "mixture" / source["file"] for source in report["sources"]]
         return [soundfile.read(file, always_2d=True)[0][:, 0] for file in files]
+
+
+def with_noise(mixture, below, seed, folder):
+    """The mixture with white noise `below` dB under its mean power, as a file of the same name in `folder`."""
+    import numpy
+    import soundfile
+
+    samples, rate = soundfile.read(mixture)
+    noise = numpy.random.default_rng(seed).standard_normal(samples.shape)
+    noise *= numpy.sqrt((samples**2).mean()) * 10 ** (-below / 20)
+    folder.mkdir()
+    soundfile.write(folder / mixture.name, samples + noise, rate, subtype="FLOAT")
+    return folder / mixture.name
 
 
 def score(images, estimates, rate):

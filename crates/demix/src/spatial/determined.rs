@@ -424,7 +424,7 @@ impl DeterminedSeparator {
     }
 }
 
-/// Length of the automatic window: see docs/separation-quality.md for others.
+/// Length of the automatic window: see docs/separation-settings.md for others.
 const WINDOW_SECONDS: f64 = 0.512;
 /// Hops in an automatic window: more frames to learn from.
 const HOPS: usize = 8;

@@ -88,12 +88,7 @@ impl Row {
     pub fn is_random(self) -> bool {
         matches!(
             self,
-            Self::Ilrma
-                | Self::IlrmaOfDemix
-                | Self::TPop(_)
-                | Self::GPop(_)
-                | Self::GPopOfDemix
-                | Self::TrueVarianceGPop
+            Self::Ilrma | Self::TPop(_) | Self::GPop(_) | Self::GPopOfDemix | Self::TrueVarianceGPop
         )
     }
 
