@@ -8,7 +8,9 @@ Made by `bench/separation.py` from the mixtures of `bench/mixtures.py`, which li
 SDR improvement in dB (BSS Eval version 3, filters of 512 taps, microphone 1) over the unseparated mixture, mean over
 the sources; the table holds the median over cases of the median over seeds. Spread: largest less smallest improvement
 over the seeds of a case. Settings were chosen on speech pairs 1-3 and songs of the Dev half, none of which is reported
-here. Ours: `demix separate --method NAME --seed N`, nothing else set, but where a setting stands beside the name.
+here ([how](separation-settings.md)). Ours: `demix separate --method NAME --seed N`, nothing else set, but where a setting
+stands beside the name. `noise=60` hears the mixture with white noise 60 dB below it, another one for each seed: `auto` draws
+nothing, so a seed alone changes nothing, and this row says how far its results depend on what nobody hears.
 """
 HELP = """X is scaled to unit power, the result projected back onto
 microphone 1. Where a rival ends in a singular matrix or in numbers that are not finite, it gets white noise 60 dB below

@@ -75,9 +75,12 @@ pub(crate) fn random_activations<T: Real>(
     Array2::from_shape_simple_fn((components, frames), || T::of(scale * uniform(&mut random)))
 }
 
+/// Entries of a singular vector below this share of its largest are rounding.
+const ROUNDING: f64 = 1e-12;
+
 /// Factors (bins, components) and (components, frames) from the singular vectors of V (bins, frames), zeros filled with
-/// the mean of V (Boutsidis and Gallopoulos 2008, algorithm 2 and variant NNDSVDa). The generator serves the computation
-/// of the vectors alone: another one gives the same factors but for rounding.
+/// the mean of V (Boutsidis and Gallopoulos 2008, algorithm 2 and variant NNDSVDa). The generator begins the search
+/// for the vectors: where a singular value stands out from the next, another one gives nearly the same factors.
 ///
 /// # Errors
 /// More components than V has rows or columns.
@@ -93,7 +96,11 @@ pub fn nndsvda<T: Real>(
     let (u, s, vt) = truncated_svd(v, components, random);
     let mut dictionary = Array2::zeros((bins, components));
     let mut activations = Array2::zeros((components, frames));
-    let part = |x: &Array1<f64>, sign: f64| x.mapv(|x| (sign * x).max(0.0));
+    // what is but rounding is zero, whatever its sign
+    let part = |x: &Array1<f64>, sign: f64| {
+        let least = ROUNDING * x.iter().fold(0.0, |largest: f64, x| largest.max(x.abs()));
+        x.mapv(|x| if sign * x > least { sign * x } else { 0.0 })
+    };
     let norm = |x: &Array1<f64>| x.dot(x).sqrt();
     for k in 0..components {
         let (left, right) = (u.column(k).to_owned(), vt.row(k).to_owned());

@@ -22,6 +22,16 @@ pub(crate) struct Row<'a> {
     pub mixture: &'a [f32],
 }
 
+/// sigma of a slot and its derivatives.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Sigma {
+    pub value: f64,
+    /// With respect to the output of the head.
+    pub by_output: f64,
+    /// With respect to nu_D.
+    pub by_dof: f64,
+}
+
 impl Heads {
     pub fn new(header: &Header) -> Self {
         let anchors = match header.loss.heads() {
@@ -36,27 +46,35 @@ impl Heads {
         self.anchors.len()
     }
 
-    /// sigma and its derivative with respect to the output `z`, where the mixture has magnitude `x`.
-    pub fn sigma(&self, z: f32, x: f32, nu_nmf: f64) -> (f64, f64) {
-        let (z, x) = (f64::from(z), self.gain(nu_nmf) * f64::from(x));
+    /// sigma of a slot whose output is `z`, where the mixture has magnitude `x` and the slot nu_D = `dof`.
+    pub fn sigma(&self, z: f32, x: f32, dof: f64, nu_nmf: f64) -> Sigma {
+        let (z, x) = (f64::from(z), f64::from(x));
         match self.output {
-            OutputName::Relu if z > 0.0 => (z, 1.0),
-            OutputName::Relu => (0.0, 0.0),
+            OutputName::Relu if z > 0.0 => Sigma { value: z, by_output: 1.0, by_dof: 0.0 },
+            OutputName::Relu => Sigma { value: 0.0, by_output: 0.0, by_dof: 0.0 },
             OutputName::Mask => {
                 let mask = 1.0 / (1.0 + (-z).exp());
-                (mask * x, mask * (1.0 - mask) * x)
+                let (gain, by_dof) = self.gain(dof, nu_nmf);
+                Sigma {
+                    value: mask * gain * x,
+                    by_output: mask * (1.0 - mask) * gain * x,
+                    by_dof: mask * by_dof * x,
+                }
             }
         }
     }
 
-    /// What a mask of 1 stands for. In (57) the silent NMF part has nu_NMF of nu_NMF + nu_D degrees of freedom, and
-    /// sigma^2 has to be as much larger than the power of the source; without a gain, a mask is 1 everywhere once nu_NMF is
-    /// beyond the largest anchor, where nothing is learnt any more.
-    fn gain(&self, nu_nmf: f64) -> f64 {
-        let largest = self.anchors.iter().copied().fold(0.0, f64::max);
+    /// What a mask of 1 stands for, and its derivative with respect to nu_D. In (57) a silent NMF part takes most of the
+    /// degrees of freedom: the power of the source is r = nu_D sigma^2 / (nu_NMF + nu_D + 2), (34), (35). The mask is that
+    /// of r, whatever the nu: were it that of sigma, it would be 1 everywhere, and learn nothing, as soon as nu_NMF is
+    /// beyond nu_D.
+    fn gain(&self, dof: f64, nu_nmf: f64) -> (f64, f64) {
         match self.loss.nu_nmf(nu_nmf) {
-            Some(nu_nmf) if largest > 0.0 => (1.0 + nu_nmf / largest).sqrt(),
-            _ => 1.0,
+            Some(nu_nmf) => {
+                let gain = (1.0 + (nu_nmf + 2.0) / dof).sqrt();
+                (gain, -(nu_nmf + 2.0) / (2.0 * dof * dof * gain))
+            }
+            None => (1.0, 0.0),
         }
     }
 
@@ -86,14 +104,15 @@ impl Heads {
         let mut rho = vec![0.0; k];
         let mut cost = 0.0;
         for bin in 0..row.sigma.len() {
-            let (sigma, slope) = self.sigma(row.sigma[bin], row.mixture[bin], nu_nmf);
             let anchors = bin * k..(bin + 1) * k;
             let dof = if k == 0 { 0.0 } else { self.dof(&row.rho[anchors.clone()], &mut rho) };
-            let slot = self.loss.slot(f64::from(source[bin]), sigma, dof, nu_nmf);
+            let sigma = self.sigma(row.sigma[bin], row.mixture[bin], dof, nu_nmf);
+            let slot = self.loss.slot(f64::from(source[bin]), sigma.value, dof, nu_nmf);
             cost += slot.value;
-            by_sigma[bin] = (weight * slot.by_sigma * slope) as f32;
+            by_sigma[bin] = (weight * slot.by_sigma * sigma.by_output) as f32;
+            let by_dof = slot.by_dof + slot.by_sigma * sigma.by_dof;
             for ((out, rho), kappa) in by_rho[anchors].iter_mut().zip(&rho).zip(&self.anchors) {
-                *out = (weight * slot.by_dof * rho * (kappa - dof)) as f32;
+                *out = (weight * by_dof * rho * (kappa - dof)) as f32;
             }
         }
         cost
@@ -158,23 +177,29 @@ mod tests {
     }
 
     #[test]
-    fn a_mask_reaches_the_sigma_of_the_lowest_cost_for_every_nu_of_the_nmf_part() {
+    fn a_mask_is_that_of_the_power_which_costs_least_for_every_nu() {
         let heads = |loss| Heads::new(&header(loss));
         let conditioned = heads(Loss::ConditionedProduct { lowest: 1.0, highest: 1e6 });
-        let largest = conditioned.anchors.iter().copied().fold(0.0, f64::max);
         for nu_nmf in [1.0, 1e3, 1e6] {
-            // a source that is alone: its mask is nearly 1, and sigma^2 = s^2 (1 + (nu_NMF + 2) / nu_D) costs least
-            let (sigma, slope) = conditioned.sigma(10.0, 1.0, nu_nmf);
-            let slot = conditioned.loss.slot(1.0, sigma, largest, nu_nmf);
-            let best = (1.0 + (nu_nmf + 2.0) / largest).sqrt();
-            assert!((sigma / best - 1.0).abs() < 2e-3, "{nu_nmf}: {sigma} {best}");
-            assert!(slot.by_sigma.abs() * sigma < 1e-2 && slope > 0.0, "{nu_nmf}: {slot:?}");
+            for dof in [1.0, 30.0, 1000.0] {
+                // a quarter of the magnitude is the source's
+                let (share, z) = (0.25f64, (0.25f64 / 0.75).ln() as f32);
+                let sigma = conditioned.sigma(z, 1.0, dof, nu_nmf);
+                let expected = sigma.value.powi(2) * dof / (nu_nmf + dof + 2.0);
+                assert!((expected / share.powi(2) - 1.0).abs() < 1e-6, "{nu_nmf} {dof}: {expected}");
+                // the cost falls towards that mask from both sides
+                let slope = |z: f32| {
+                    let sigma = conditioned.sigma(z, 1.0, dof, nu_nmf);
+                    conditioned.loss.slot(share, sigma.value, dof, nu_nmf).by_sigma * sigma.by_output
+                };
+                assert!(slope(z - 0.01) < -1e-4 && slope(z + 0.01) > 1e-4, "{nu_nmf} {dof}");
+            }
         }
         let of_one = heads(Loss::Product { nu_nmf: 1e3 });
-        assert_eq!(of_one.sigma(0.3, 1.0, 0.0), conditioned.sigma(0.3, 1.0, 1e3));
+        assert_eq!(of_one.sigma(0.3, 1.0, 9.0, 0.0), conditioned.sigma(0.3, 1.0, 9.0, 1e3));
         assert_eq!(
-            heads(Loss::EmpiricalBayes).sigma(0.3, 1.0, 1e3),
-            heads(Loss::SquareRoot).sigma(0.3, 1.0, 0.0)
+            heads(Loss::EmpiricalBayes).sigma(0.3, 1.0, 9.0, 1e3),
+            heads(Loss::SquareRoot).sigma(0.3, 1.0, 0.0, 0.0)
         );
     }
 

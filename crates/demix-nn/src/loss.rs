@@ -163,6 +163,15 @@ impl Loss {
         }
     }
 
+    /// nu_NMF to hear the network with where no method says one: the loss's own, the geometric mean of its range.
+    pub fn usual_nu(&self) -> Option<f64> {
+        match *self {
+            Self::Product { nu_nmf } => Some(nu_nmf),
+            Self::ConditionedProduct { lowest, highest } => Some((lowest * highest).sqrt()),
+            _ => None,
+        }
+    }
+
     /// nu_NMF of (57), where the loss is that; `given` where it is an input of the network.
     pub(crate) fn nu_nmf(&self, given: f64) -> Option<f64> {
         match *self {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ndarray::{Array2, ArrayView2, Axis, s};
+use ndarray::{Array2, ArrayView1, ArrayView2, Axis, s};
 use rayon::prelude::*;
 
 use crate::checkpoint;
@@ -37,10 +37,26 @@ struct Layer {
 /// What a network says of a spectrogram.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Estimate {
-    /// Magnitudes of the source, (bins, frames).
+    /// sigma, (bins, frames): magnitudes of the source, above them beside a silent low-rank part ([`Estimate::power`]).
     pub sigma: Array2<f32>,
     /// nu_D, degrees of freedom of each slot, (bins, frames), from networks of two heads.
     pub dof: Option<Array2<f32>>,
+    /// nu_NMF of the silent low-rank part beside which the loss (57) put sigma; none with any other loss.
+    pub beside: Option<f64>,
+}
+
+impl Estimate {
+    /// The power that the network expects of its source, (bins, frames): sigma^2, beside a silent low-rank part
+    /// nu_D sigma^2 / (nu_NMF + nu_D + 2), (34), (35).
+    pub fn power(&self) -> Array2<f32> {
+        let mut power = self.sigma.mapv(|sigma| sigma * sigma);
+        if let (Some(nu_nmf), Some(dof)) = (self.beside, &self.dof) {
+            power.zip_mut_with(dof, |r, &nu| {
+                *r = (f64::from(*r) * f64::from(nu) / (nu_nmf + f64::from(nu) + 2.0)) as f32;
+            });
+        }
+        power
+    }
 }
 
 /// Outputs of the last layers for some rows.
@@ -104,7 +120,7 @@ impl Network {
                 dof.slice_mut(columns).assign(&part.t());
             }
         }
-        Ok(Estimate { sigma, dof })
+        Ok(Estimate { sigma, dof, beside: self.header.loss.nu_nmf(nu_nmf) })
     }
 
     /// The network as a safetensors file whose metadata hold the header as JSON under `demix`.
@@ -180,17 +196,6 @@ impl Network {
             .collect();
         let outputs = self.outputs(rows);
         let mut sigma = outputs.sigma;
-        for (i, mut row) in sigma.axis_iter_mut(Axis(0)).enumerate() {
-            let (frame, level) = (start + i, levels[i]);
-            let gain = if level > 0.0 { 1.0 / level } else { 0.0 };
-            for (out, &x) in row.iter_mut().zip(frames.magnitudes.row(frame)) {
-                let x = (f64::from(x) * gain) as f32;
-                *out = (self.heads.sigma(*out, x, nu_nmf).0 * level) as f32;
-            }
-            if row.iter().any(|sigma| !sigma.is_finite()) {
-                return Err(NnError::Overflow { frame });
-            }
-        }
         let n_anchors = self.heads.n_anchors();
         let dof = outputs.rho.map(|logits| {
             let mut rho = vec![0.0; n_anchors];
@@ -199,13 +204,19 @@ impl Network {
                 self.heads.dof(logits.as_slice().expect("rows are contiguous"), &mut rho) as f32
             })
         });
-        if let Some((i, _)) = dof
-            .iter()
-            .flat_map(|dof| dof.outer_iter().enumerate())
-            .find(|(_, row)| row.iter().any(|x| !x.is_finite()))
-        {
-            return Err(NnError::Overflow { frame: start + i });
+        for (i, mut row) in sigma.axis_iter_mut(Axis(0)).enumerate() {
+            let (frame, level) = (start + i, levels[i]);
+            let gain = if level > 0.0 { 1.0 / level } else { 0.0 };
+            for (bin, (out, &x)) in row.iter_mut().zip(frames.magnitudes.row(frame)).enumerate() {
+                let x = (f64::from(x) * gain) as f32;
+                let dof = dof.as_ref().map_or(0.0, |dof| f64::from(dof[[i, bin]]));
+                *out = (self.heads.sigma(*out, x, dof, nu_nmf).value * level) as f32;
+            }
+            let finite = |row: ArrayView1<'_, f32>| row.iter().all(|x| x.is_finite());
+            if !(finite(row.view()) && dof.iter().all(|dof| finite(dof.row(i)))) {
+                return Err(NnError::Overflow { frame });
+            }
         }
-        Ok(Estimate { sigma, dof })
+        Ok(Estimate { sigma, dof, beside: self.header.loss.nu_nmf(nu_nmf) })
     }
 }

@@ -18,7 +18,8 @@ demix_signal::choices! {
 demix_signal::choices! {
     /// How the last layer becomes a magnitude.
     pub enum OutputName {
-        /// A sigmoid times the magnitude that came in: between nothing and everything.
+        /// A sigmoid times the magnitude that came in, for the magnitude that is expected of the source: between nothing
+        /// and everything.
         Mask = "mask",
         /// A rectifier, as in the paper: any magnitude.
         Relu = "relu",

@@ -73,8 +73,8 @@ demix_signal::settings! {
         /// Where the factors begin; auto: singular-vectors where the demixing matrices begin with the end of another
         /// run, else random.
         pub factors: Option<FactorStart> = None;
-        /// Steps of the factors alone before the demixing matrices move: factors that do not fit would spoil a warm
-        /// start.
+        /// After the end of another run, steps of the factors alone before the demixing matrices move: factors that do
+        /// not fit would spoil them.
         pub fit_iterations: usize = 20, range 0.0 ..= 10000.0;
         /// Runs, the first from `factors`, the others from random ones; the one of the lowest cost is kept.
         pub restarts: usize = 1, range 1.0 ..= 100.0;

@@ -141,7 +141,7 @@ impl FullRank {
                 let said = network.estimate(magnitude.view()).map_err(SpatialError::Network)?;
                 said.check(source, (n_bins, n_frames))?;
                 variance
-                    .zip_mut_with(&said.variance, |v, &said| *v += f64::from(said) / networks.len() as f64);
+                    .zip_mut_with(&said.power(), |v, &said| *v += f64::from(said) / networks.len() as f64);
             }
             rest.zip_mut_with(&variance, |rest, v| *rest -= v);
             self.variance.index_axis_mut(Axis(0), source).assign(&variance.mapv(|v| v.max(floor)));
@@ -302,7 +302,7 @@ mod tests {
 
     impl PowerEstimator for Oracle {
         fn estimate(&self, _: ArrayView2<'_, f32>) -> Result<PowerEstimate, String> {
-            Ok(PowerEstimate { variance: self.0.clone(), dof: None })
+            Ok(PowerEstimate::from(self.0.clone()))
         }
     }
 

@@ -164,6 +164,16 @@ impl Guided {
     ) -> Result<Found, SpatialError> {
         let mixture = Mixture::<T>::new(input.x, self.settings.matrices.simd)?;
         self.check(mixture.n_channels())?;
+        for (n, known) in self.sources.iter().enumerate() {
+            if let Some(dictionary) = known.dictionary.as_ref().filter(|d| d.nrows() != mixture.n_bins()) {
+                return Err(SpatialError::Unsupported(format!(
+                    "the dictionary of source {} has {} bins, the mixture {}",
+                    n + 1,
+                    dictionary.nrows(),
+                    mixture.n_bins()
+                )));
+            }
+        }
         let mut ways = self.ways.clone();
         if input.begin.is_some() {
             // the block before is the start of all
@@ -177,7 +187,7 @@ impl Guided {
         for way in ways {
             let demixing = match input.begin {
                 Some(w) => Demixing::given(&mixture, w)?,
-                None => self.begin(&mixture, way, &mut Share { watch: &mut *watch, before, total })?,
+                None => self.begin(&mixture, way.start, &mut Share { watch: &mut *watch, before, total })?,
             };
             before += warm(&way);
             let is_warm = warm(&way) > 0 || input.begin.is_some();
@@ -212,39 +222,27 @@ impl Guided {
     fn begin<T: Scalar>(
         &self,
         mixture: &Mixture<T>,
-        way: Way,
+        start: Start,
         watch: &mut dyn Watch,
     ) -> Result<Demixing, SpatialError> {
         let (settings, n) = (&self.settings, self.sources.len());
         let update = settings.matrices.build();
-        let iterations = self.warm(way.start);
+        let iterations = self.warm(start);
         let loops = LoopSettings { iterations, tolerance: START_TOLERANCE, ..LoopSettings::default() };
-        let mut demixing = way.start.begin(mixture, n, &*update, &loops, watch)?;
+        let mut demixing = start.begin(mixture, n, &*update, &loops, watch)?;
         if iterations > 0 {
-            self.name_outputs(mixture, way.product, &mut demixing)?;
+            self.name_outputs(mixture, &mut demixing)?;
         }
         Ok(demixing)
     }
 
     /// The experts of all sources. Their factors fit the outputs as they stand after a warm start, else they are random,
     /// the same ones at every call: outputs that are microphones are too alike to tell the sources' factors apart.
-    fn experts<T: Scalar>(
-        &self,
-        powers: &Powers<'_, T>,
-        is_warm: bool,
-    ) -> Result<Vec<Experts>, SpatialError> {
+    fn experts<T: Scalar>(&self, powers: &Powers<'_, T>, is_warm: bool) -> Vec<Experts> {
         let shape = (powers.n_bins(), powers.n_frames());
         let mut rng = ChaCha8Rng::seed_from_u64(self.settings.matrices.seed);
         let mut experts = Vec::with_capacity(self.sources.len());
         for (n, known) in self.sources.iter().enumerate() {
-            if let Some(dictionary) = known.dictionary.as_ref().filter(|d| d.nrows() != shape.0) {
-                return Err(SpatialError::Unsupported(format!(
-                    "the dictionary of source {} has {} bins, the mixture {}",
-                    n + 1,
-                    dictionary.nrows(),
-                    shape.0
-                )));
-            }
             let learned = known.dictionary.as_ref();
             let low_rank = (known.components > 0 || learned.is_some()).then(|| match is_warm {
                 true => Factors::singular(powers, n, known.components, learned),
@@ -252,7 +250,7 @@ impl Guided {
             });
             experts.push(Experts { low_rank, networks: known.networks.clone() });
         }
-        Ok(experts)
+        experts
     }
 
     /// One way, from W on; factors that do not fit would spoil matrices that know something.
@@ -271,7 +269,7 @@ impl Guided {
         let together =
             ProductSettings { product, variance_floor, rescale_model: settings.looks.rescale_model };
         let powers = Powers::new(mixture, &demixing);
-        let mut model = ProductOfPriors::<T>::new(shape, self.experts(&powers, is_warm)?, together)?;
+        let mut model = ProductOfPriors::<T>::new(shape, self.experts(&powers, is_warm), together)?;
         if is_warm {
             model.refresh(&powers)?;
             (0..FIT_ITERATIONS).for_each(|_| {
@@ -303,7 +301,7 @@ impl Guided {
                 matrices: &|| (demixing.matrices(mixture), demixing.mixing(mixture)),
             });
         }
-        let explained = self.explained(mixture, product, &demixing)?;
+        let explained = self.explained(mixture, &demixing)?;
         Ok(Run { demixing, descent, explained })
     }
 }
@@ -325,36 +323,14 @@ impl Known {
     fn is_informed(&self) -> bool {
         !self.networks.is_empty() || self.dictionary.is_some()
     }
-
-    /// A network of this source without the low-rank part that stands beside it in the product.
-    fn alone(&self, network: &Arc<dyn PowerEstimator>, product: Product) -> Arc<dyn PowerEstimator> {
-        let network = network.clone();
-        match product {
-            Product::Student { low_rank, .. } if self.components > 0 || self.dictionary.is_some() => {
-                Arc::new(Alone { network, beside: low_rank + 2.0 }) // (35)
-            }
-            _ => network,
-        }
-    }
 }
 
-/// The power that a network of Student's t expects of its source. By (57) it learned the r of a product whose low-rank
-/// part is silent, nu_D sigma^2 / (nu_NMF + nu_D + 2): at a large nu_NMF, sigma itself is far above the source.
-struct Alone {
-    network: Arc<dyn PowerEstimator>,
-    /// The degrees of freedom that are not its own.
-    beside: f64,
-}
+/// A network that answers with the power that it expects of its source.
+struct Expectation(Arc<dyn PowerEstimator>);
 
-impl PowerEstimator for Alone {
+impl PowerEstimator for Expectation {
     fn estimate(&self, magnitude: ArrayView2<'_, f32>) -> Result<PowerEstimate, String> {
-        let mut said = self.network.estimate(magnitude)?;
-        if let Some(dof) = said.dof.take().filter(|dof| dof.dim() == said.variance.dim()) {
-            said.variance.zip_mut_with(&dof, |r, &nu| {
-                *r = (f64::from(*r) * f64::from(nu) / (self.beside + f64::from(nu))) as f32;
-            });
-        }
-        Ok(said)
+        Ok(self.0.estimate(magnitude)?.power().into())
     }
 }
 
@@ -363,7 +339,6 @@ impl Guided {
     fn name_outputs<T: Scalar>(
         &self,
         mixture: &Mixture<T>,
-        product: Product,
         demixing: &mut Demixing,
     ) -> Result<(), SpatialError> {
         let n = self.sources.len();
@@ -377,7 +352,7 @@ impl Guided {
             let order: Vec<usize> = (0..n).map(|source| (source + shift) % n).collect();
             let mut shifted = demixing.clone();
             shifted.reorder(&everywhere(&order));
-            for (source, share) in self.explained(mixture, product, &shifted)?.into_iter().enumerate() {
+            for (source, share) in self.explained(mixture, &shifted)?.into_iter().enumerate() {
                 explained[[source, order[source]]] = share.unwrap_or(0.0);
             }
         }
@@ -389,7 +364,6 @@ impl Guided {
     fn explained<T: Scalar>(
         &self,
         mixture: &Mixture<T>,
-        product: Product,
         demixing: &Demixing,
     ) -> Result<Vec<Option<f64>>, SpatialError> {
         let shape = (mixture.n_bins(), mixture.n_frames());
@@ -400,7 +374,8 @@ impl Guided {
             let any = usize::from(!known.is_informed());
             let low_rank =
                 (any > 0 || learned.is_some()).then(|| Factors::random(shape, any, learned, &mut rng));
-            let networks = known.networks.iter().map(|network| known.alone(network, product)).collect();
+            let networks =
+                known.networks.iter().map(|network| Arc::new(Expectation(network.clone())) as _).collect();
             Experts { low_rank, networks }
         });
         let settings = ProductSettings { product: RECOGNITION, variance_floor: 0.0, rescale_model: true };

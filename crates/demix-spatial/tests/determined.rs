@@ -477,15 +477,6 @@ fn a_restart_takes_other_factors() {
 }
 
 #[test]
-fn singular_vectors_of_few_frames_are_filled_up() {
-    let x = mixed_f32();
-    let few = x.slice(ndarray::s![.., .., ..5]).to_owned();
-    let low_rank = LowRankSettings { components: 9, ..LowRankSettings::default() };
-    let (matrices, cost) = ilrma_of(&few, low_rank, 10, 0);
-    assert!(cost.is_finite() && matrices.iter().all(|w| w.re.is_finite() && w.im.is_finite()));
-}
-
-#[test]
 fn what_does_not_fit_is_refused_with_both_numbers() {
     let mixture = mixture::<f64>(&mixed(2, 2, 13));
     let message = Demixing::identity(&mixture, 3).unwrap_err().to_string();

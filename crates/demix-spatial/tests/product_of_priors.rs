@@ -71,7 +71,7 @@ impl PowerEstimator for Smooth {
             self.gain * around.iter().map(|&j| magnitude[[i, j]].powi(2)).sum::<f32>() / 3.0
         });
         let dof = self.dof.map(|nu| magnitude.mapv(|y| if y > mean { nu } else { nu / 3.0 }));
-        Ok(PowerEstimate { variance, dof })
+        Ok(PowerEstimate { variance, dof, expected: None })
     }
 }
 
@@ -80,7 +80,7 @@ struct Oracle(Array2<f32>);
 
 impl PowerEstimator for Oracle {
     fn estimate(&self, _: ArrayView2<'_, f32>) -> Result<PowerEstimate, String> {
-        Ok(PowerEstimate { variance: self.0.clone(), dof: None })
+        Ok(PowerEstimate::from(self.0.clone()))
     }
 }
 
@@ -241,7 +241,7 @@ fn the_product_of_two_inverse_gammas_makes_the_t_of_the_model() {
         struct Known(f32);
         impl PowerEstimator for Known {
             fn estimate(&self, magnitude: ArrayView2<'_, f32>) -> Result<PowerEstimate, String> {
-                Ok(PowerEstimate { variance: Array2::from_elem(magnitude.dim(), self.0), dof: None })
+                Ok(PowerEstimate::from(Array2::from_elem(magnitude.dim(), self.0)))
             }
         }
         let experts = Experts { low_rank: Some(factors), networks: vec![Arc::new(Known(r_dnn as f32))] };
@@ -488,10 +488,11 @@ const EAR_DOF: f32 = 100.0;
 impl PowerEstimator for Ear {
     fn estimate(&self, magnitude: ArrayView2<'_, f32>) -> Result<PowerEstimate, String> {
         let power = magnitude.mapv(|y| y * y);
-        let gain = self.beside.map_or(1.0, |nu_nmf| (nu_nmf + EAR_DOF + 2.0) / EAR_DOF);
-        let variance = Array2::from_shape_fn(magnitude.dim(), |(i, j)| gain * self.share[i] * power[[i, j]]);
-        let dof = self.beside.map(|_| Array2::from_elem(magnitude.dim(), EAR_DOF));
-        Ok(PowerEstimate { variance, dof })
+        let expected = Array2::from_shape_fn(magnitude.dim(), |(i, j)| self.share[i] * power[[i, j]]);
+        let Some(nu_nmf) = self.beside else { return Ok(expected.into()) };
+        let variance = expected.mapv(|r| r * (nu_nmf + EAR_DOF + 2.0) / EAR_DOF);
+        let dof = Some(Array2::from_elem(magnitude.dim(), EAR_DOF));
+        Ok(PowerEstimate { variance, dof, expected: Some(expected) })
     }
 }
 
@@ -557,6 +558,36 @@ fn networks_find_their_outputs_after_a_blind_start_and_silence_is_not_recognised
 }
 
 #[test]
+fn a_network_that_makes_up_for_a_low_rank_part_is_taken_at_its_word_where_there_is_none() {
+    let mixture = Mixture::<f64>::new(scene(1, 1, 3).1.view(), Simd::Native).unwrap();
+    let demixing = Demixing::identity(&mixture, 1).unwrap();
+    let powers = Powers::new(&mixture, &demixing);
+    let r = |product: Product, low_rank: bool, beside: &[Option<f32>]| -> f64 {
+        let networks = beside
+            .iter()
+            .map(|&beside| -> Arc<dyn PowerEstimator> { Arc::new(Ear { share: vec![0.5; BINS], beside }) });
+        let low_rank = low_rank.then(|| Factors {
+            dictionary: Array2::zeros((BINS, K)),
+            activations: Array2::zeros((K, FRAMES)),
+            learned: 0,
+        });
+        let experts = vec![Experts { low_rank, networks: networks.collect() }];
+        let no_floor = ProductSettings { variance_floor: 0.0, ..settings(product) };
+        let mut model = ProductOfPriors::<f64>::new((BINS, FRAMES), experts, no_floor).unwrap();
+        model.refresh(&powers).unwrap();
+        model.energies(&powers)[0].weighted_network
+    };
+    let gauss = Product::Gauss { eta: 0.0 };
+    let student = Product::Student { low_rank: 1e4, network: 1.0 };
+    let expected = r(gauss, false, &[None]);
+    let near = |x: f64| assert!((x / expected - 1.0).abs() < 1e-5, "{x} {expected}");
+    near(r(gauss, false, &[Some(1e4)])); // another method's
+    near(r(student, true, &[Some(1e4)])); // what it learned
+    near(r(student, false, &[Some(1e4)])); // alone
+    near(r(student, true, &[Some(1e4), Some(1e4)])); // two of them
+}
+
+#[test]
 fn what_cannot_be_is_refused_with_both_numbers() {
     let error = |experts: Vec<Experts>, product: Product| -> String {
         match ProductOfPriors::<f64>::new((BINS, FRAMES), experts, settings(product)) {
@@ -580,7 +611,7 @@ fn what_cannot_be_is_refused_with_both_numbers() {
             if self.1 == 0 {
                 return Err("no answer today".into());
             }
-            Ok(PowerEstimate { variance: Array2::from_elem((bins, frames + self.1 - 1), self.0), dof: None })
+            Ok(PowerEstimate::from(Array2::from_elem((bins, frames + self.1 - 1), self.0)))
         }
     }
     let (_, x) = scene(1, 1, 9);

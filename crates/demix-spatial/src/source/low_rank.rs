@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use super::distribution::with_density;
-use super::{Absorbs, Distribution, SourceModel, Weights, singular_vectors};
+use super::{Absorbs, Distribution, SingularVectors, SourceModel, Weights};
 use crate::SpatialError;
 use crate::demixing::Powers;
 use crate::kernel::density::Density;
@@ -84,9 +84,9 @@ impl<T: Scalar> LowRank<T> {
         let mut dictionary = Array3::zeros((n_sources, n_bins, n_components));
         let mut activations = Array3::zeros((n_sources, n_components, n_frames));
         for (n, (mut t, mut v)) in dictionary.outer_iter_mut().zip(activations.outer_iter_mut()).enumerate() {
-            let vectors = singular_vectors(powers, n, n_components, domain);
-            t.assign(&vectors.0);
-            v.assign(&vectors.1);
+            let vectors = SingularVectors::of(powers, n, n_components, domain);
+            t.assign(&vectors.dictionary);
+            v.assign(&vectors.activations);
         }
         Self::given(&dictionary, &activations, distribution, domain)
     }

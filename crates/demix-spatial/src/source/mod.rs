@@ -20,7 +20,7 @@ pub use product_of_priors::{
     Energies, Experts, Factors, PowerEstimate, PowerEstimator, Product, ProductOfPriors, ProductSettings,
 };
 pub use shared_low_rank::SharedLowRank;
-pub(crate) use singular::singular_vectors;
+pub(crate) use singular::SingularVectors;
 pub use spherical::{Contrast, Laplace, Spherical};
 
 /// When the spatial weights of a model change while the demixing does.

@@ -19,7 +19,7 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use super::low_rank::{SMALLEST, TASK_BINS, factor_floor, step_activations};
-use super::{Absorbs, SourceModel, Weights, singular_vectors};
+use super::{Absorbs, SingularVectors, SourceModel, Weights};
 use crate::SpatialError;
 use crate::demixing::Powers;
 use crate::kernel::density::Gauss;
@@ -48,9 +48,23 @@ pub struct PowerEstimate {
     pub variance: Array2<f32>,
     /// nu > 0 of every slot, (bins, frames), where the estimator knows how sure it is.
     pub dof: Option<Array2<f32>>,
+    /// The power of the source, (bins, frames), where r is more than that: r of t-PoP-IDLMA makes up for a low-rank part
+    /// that is silent, (57).
+    pub expected: Option<Array2<f32>>,
+}
+
+impl From<Array2<f32>> for PowerEstimate {
+    fn from(variance: Array2<f32>) -> Self {
+        Self { variance, dof: None, expected: None }
+    }
 }
 
 impl PowerEstimate {
+    /// The power that the estimator expects of its source, (bins, frames).
+    pub fn power(self) -> Array2<f32> {
+        self.expected.unwrap_or(self.variance)
+    }
+
     /// Whether it is of use for source number `source` of a spectrogram of (bins, frames).
     ///
     /// # Errors
@@ -63,13 +77,15 @@ impl PowerEstimate {
         let dim = self.variance.dim();
         let refuse =
             |why: String| Err(SpatialError::Network(format!("the network of source {}: {why}", source + 1)));
-        if dim != (n_bins, n_frames) || self.dof.as_ref().is_some_and(|nu| nu.dim() != dim) {
+        let others = [&self.dof, &self.expected];
+        if dim != (n_bins, n_frames) || others.into_iter().flatten().any(|other| other.dim() != dim) {
             return refuse(format!(
                 "it answers with {} bins and {} frames, the mixture has {n_bins} and {n_frames}",
                 dim.0, dim.1
             ));
         }
-        if self.variance.iter().any(|r| !(r.is_finite() && *r >= 0.0)) {
+        let mut powers = self.variance.iter().chain(self.expected.iter().flatten());
+        if powers.any(|r| !(r.is_finite() && *r >= 0.0)) {
             return refuse("it answers with a power that is negative or not finite".into());
         }
         if self.dof.iter().flatten().any(|nu| !(nu.is_finite() && *nu > 0.0)) {
@@ -136,8 +152,11 @@ impl Factors {
         n_components: usize,
         learned: Option<&Array2<f64>>,
     ) -> Self {
-        let (dictionary, activations) = singular_vectors(powers, source, n_components, 2.0);
-        Self { dictionary, activations, learned: 0 }.and_learned(learned, || 0.5)
+        let SingularVectors { dictionary, activations, mean } =
+            SingularVectors::of(powers, source, n_components, 2.0);
+        // together as strong as half of the output
+        let begun = 0.5 * mean / learned.map_or(1, |learned| learned.ncols().max(1)) as f64;
+        Self { dictionary, activations, learned: 0 }.and_learned(learned, || begun)
     }
 
     /// With the columns of a learned dictionary, each with mean 1, and activations that begin at `number`.
@@ -493,7 +512,10 @@ impl<T: Scalar> State<T> {
                 let each = (1.0 - eta) / networks.max(1.0);
                 for (bin, row) in self.given.chunks_exact_mut(stride).enumerate() {
                     for (j, b) in row.iter_mut().take(n_frames).enumerate() {
-                        let sum: f64 = said.iter().map(|s| f64::from(s.variance[[bin, j]]).max(floor)).sum();
+                        let power = |s: &PowerEstimate| {
+                            f64::from(s.expected.as_ref().unwrap_or(&s.variance)[[bin, j]])
+                        };
+                        let sum: f64 = said.iter().map(|s| power(s).max(floor)).sum();
                         *b = T::of(each * sum);
                     }
                 }
@@ -505,10 +527,18 @@ impl<T: Scalar> State<T> {
                         let nu_of =
                             |s: &PowerEstimate| s.dof.as_ref().map_or(network, |nu| f64::from(nu[[bin, j]]));
                         let of_factors = if has_factors { low_rank } else { 0.0 };
-                        let nu =
-                            of_factors + said.iter().map(nu_of).sum::<f64>() + 2.0 * (experts - 1.0).max(0.0); // (35)
-                        let given: f64 =
-                            said.iter().map(|s| nu_of(s) * f64::from(s.variance[[bin, j]]).max(floor)).sum();
+                        let of_networks: f64 = said.iter().map(nu_of).sum();
+                        let nu = of_factors + of_networks + 2.0 * (experts - 1.0).max(0.0); // (35)
+                        let given: f64 = said
+                            .iter()
+                            .map(|s| match &s.expected {
+                                // its r makes up for one silent low-rank part, and here is none, or another network
+                                Some(expected) if !(has_factors && said.len() == 1) => {
+                                    nu * nu_of(s) / of_networks * f64::from(expected[[bin, j]]).max(floor)
+                                }
+                                _ => nu_of(s) * f64::from(s.variance[[bin, j]]).max(floor),
+                            })
+                            .sum();
                         let at = bin * stride + j;
                         // (34): (nu - 2) / nu * eta = nu_NMF / nu
                         self.share[at] = T::of(of_factors / nu.max(f64::MIN_POSITIVE));

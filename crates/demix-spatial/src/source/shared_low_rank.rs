@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::distribution::with_density;
 use super::low_rank::{LowRank, SMALLEST, TASK_BINS, step_activations, stepped, weights_of};
-use super::{Absorbs, Distribution, SourceModel, Weights, singular_vectors};
+use super::{Absorbs, Distribution, SingularVectors, SourceModel, Weights};
 use crate::SpatialError;
 use crate::demixing::Powers;
 use crate::kernel::Simd;
@@ -62,9 +62,11 @@ impl<T: Scalar> SharedLowRank<T> {
         let (mut dictionary, mut activations) =
             (Array2::zeros((powers.n_bins(), 0)), Array2::zeros((0, powers.n_frames())));
         for source in 0..n {
-            let (t, v) = singular_vectors(powers, source, n_components, domain);
-            dictionary.append(ndarray::Axis(1), t.view()).expect("the bins are the same");
-            activations.append(ndarray::Axis(0), v.view()).expect("the frames are the same");
+            let vectors = SingularVectors::of(powers, source, n_components, domain);
+            dictionary.append(ndarray::Axis(1), vectors.dictionary.view()).expect("the bins are the same");
+            activations
+                .append(ndarray::Axis(0), vectors.activations.view())
+                .expect("the frames are the same");
         }
         // a share of exactly 0 would stay 0
         let foreign = if n > 1 { FOREIGN_SHARE / (n - 1) as f64 } else { 0.0 };

@@ -280,11 +280,10 @@ pub(crate) struct Bridge {
 
 impl Bridge {
     pub fn new(model: &SourceNetwork, nu_nmf: Option<f64>, step: usize, clock: Clock) -> Self {
-        let conditioned = matches!(model.network.header().loss, Loss::ConditionedProduct { .. });
         Self {
             network: model.network.clone(),
             name: format!("'{}' ({})", model.name, model.file),
-            nu_nmf: nu_nmf.filter(|_| conditioned),
+            nu_nmf: nu_nmf.or_else(|| model.network.header().loss.usual_nu()),
             step,
             clock,
         }
@@ -296,7 +295,7 @@ impl PowerEstimator for Bridge {
         self.clock.time(|| {
             let dim = magnitude.dim();
             let mut variance = Array2::zeros(dim);
-            let mut dof: Option<Array2<f32>> = None;
+            let (mut dof, mut expected): (Option<Array2<f32>>, Option<Array2<f32>>) = (None, None);
             // a finer spectrogram is several of the network's, interleaved
             for first in 0..self.step.min(dim.1) {
                 let frames = s![.., first..;self.step];
@@ -305,11 +304,17 @@ impl PowerEstimator for Bridge {
                     .estimate(magnitude.slice(frames), self.nu_nmf)
                     .map_err(|e| format!("the network of {}: {e}", self.name))?;
                 variance.slice_mut(frames).assign(&said.sigma.mapv(|sigma| sigma * sigma));
+                if said.beside.is_some() {
+                    expected
+                        .get_or_insert_with(|| Array2::zeros(dim))
+                        .slice_mut(frames)
+                        .assign(&said.power());
+                }
                 if let Some(nu) = said.dof {
                     dof.get_or_insert_with(|| Array2::ones(dim)).slice_mut(frames).assign(&nu);
                 }
             }
-            Ok(PowerEstimate { variance, dof })
+            Ok(PowerEstimate { variance, dof, expected })
         })
     }
 }

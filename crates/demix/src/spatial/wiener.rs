@@ -135,7 +135,7 @@ impl WienerSeparator {
                 let said = network
                     .estimate(magnitude.view())
                     .map_err(|why| SeparationError::Request(format!("{why}: train it again")))?;
-                of_source.zip_mut_with(&said.variance, |v, said| *v += said / networks.len() as f32);
+                of_source.zip_mut_with(&said.power(), |v, said| *v += said / networks.len() as f32);
             }
             rest.zip_mut_with(&of_source, |rest, v| *rest -= v);
         }

@@ -1,7 +1,7 @@
 //! [`Validation`]: fixed mixtures of songs that training never sees, separated and scored.
 //!
 //! The target and each other stem of a song, at several ratios, go through the single-channel Wiener filter
-//! sigma^2 / (sigma^2 + r^2), where what the network leaves of the power, r^2 = max(|X|^2 - sigma^2, 0), is the rest.
+//! r / (r + rest), where r is the power that the network expects of its source and rest = max(|X|^2 - r, 0) what that leaves.
 //! The score is the improvement of SI-SDR over the mixture. It decides which network is kept, because the loss can
 //! prefer networks that do not separate.
 
@@ -159,9 +159,9 @@ impl Validation {
         let mixture = mixed(pair, gain);
         let mut spectrum = self.transform(&mixture);
         let magnitude = spectrum.mapv(|x| x.norm_sqr().sqrt());
-        let sigma = network.estimate(magnitude.view(), nu_nmf)?.sigma;
-        Zip::from(&mut spectrum).and(&magnitude).and(&sigma).for_each(|x, &m, &sigma| {
-            let (power, whole) = (sigma * sigma, m * m);
+        let power = network.estimate(magnitude.view(), nu_nmf)?.power();
+        Zip::from(&mut spectrum).and(&magnitude).and(&power).for_each(|x, &m, &power| {
+            let whole = m * m;
             // 0 / 0 where neither is anything
             *x *= if power > 0.0 { power / whole.max(power) } else { 0.0 };
         });

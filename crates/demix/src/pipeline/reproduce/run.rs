@@ -71,7 +71,7 @@ struct Truth(Array2<f32>);
 
 impl PowerEstimator for Truth {
     fn estimate(&self, _: ArrayView2<'_, f32>) -> Result<PowerEstimate, String> {
-        Ok(PowerEstimate { variance: self.0.clone(), dof: None })
+        Ok(PowerEstimate::from(self.0.clone()))
     }
 }
 

@@ -8,7 +8,7 @@ use demix_nn::{Header, Loss, Network, Trainer};
 use demix_signal::{Cancelled, Progress, Watch};
 use serde_json::{Value, json};
 
-use super::settings::{Select, judged_nu};
+use super::settings::Select;
 use super::{Plan, Trained};
 use crate::VERSION;
 use crate::pipeline::PipelineError;
@@ -154,7 +154,7 @@ impl<'a> Run<'a> {
             loss += self.trainer.loss_of(&[validation.excerpt(index)])?;
         }
         tell(watch, done, total, Some(loss / n as f64))?;
-        let nu = judged_nu(&self.plan.loss);
+        let nu = self.plan.loss.usual_nu();
         let score = validation.score(&self.trainer.network(), nu)?;
         tell(watch, done, total, Some(loss / n as f64))?;
         let by_song = score.by_song.iter().map(|&(_, improvement)| short(improvement)).collect();

@@ -170,15 +170,6 @@ pub(super) fn loss_for(
     })
 }
 
-/// Degrees of freedom of NMF that a network is judged with, where it takes them.
-pub(super) fn judged_nu(loss: &Loss) -> Option<f64> {
-    match *loss {
-        Loss::Product { nu_nmf } => Some(nu_nmf),
-        Loss::ConditionedProduct { lowest, highest } => Some((lowest * highest).sqrt()),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use demix_signal::settings::Settings as _;
@@ -197,7 +188,7 @@ mod tests {
         assert_eq!(loss_for(TPopIdlma, Some(5.0), None).unwrap(), Loss::Product { nu_nmf: 5.0 });
         let all = Loss::ConditionedProduct { lowest: 1.0, highest: 1e6 };
         assert_eq!(loss_for(TPopIdlma, None, None).unwrap(), all);
-        assert_eq!(judged_nu(&all), Some(1000.0));
+        assert_eq!(all.usual_nu(), Some(1000.0));
         assert_eq!(loss_for(EbIdlma, None, None).unwrap(), Loss::EmpiricalBayes);
         for (method, nu, choice) in [
             (TIdlma, None, None),
