@@ -64,18 +64,21 @@ def span(counts):
 
 
 def goals(found):
-    """`auto` against the best single rival, and against the best of each case in hindsight."""
+    """`auto` against the best single rival, and against the best of each case in hindsight; rivals that have not run
+    on every case are left out, and named."""
     rivals = {method: gains for method, gains in found["gains"].items() if not method.startswith("ours:")}
+    names = list(found["cases"])
+    partial = [method for method, gains in rivals.items() if len(gains) < len(names)]
+    rivals = {method: gains for method, gains in rivals.items() if method not in partial}
     if not rivals:
-        return []
-    names = [name for name in found["cases"] if all(name in gains for gains in rivals.values())]
-    if not names:
         return []
     whole = {method: median(median(gains[name]) for name in names) for method, gains in rivals.items()}
     best = max(whole, key=whole.get)
     lines = [f"best single rival over {len(names)} cases: {best}, {whole[best]:.2f} dB"]
     hindsight = {name: max(median(gains[name]) for gains in rivals.values()) for name in names}
     lines.append(f"best rival of each case in hindsight: {median(hindsight.values()):.2f} dB")
+    if partial:
+        lines.append(f"not compared, cases are missing: {', '.join(partial)}")
     for method, gains in [*found["gains"].items()]:
         mine = {name: median(gains[name]) for name in names if name in gains}
         if len(mine) < len(names):
