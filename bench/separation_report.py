@@ -99,7 +99,7 @@ def markdown(found, settings):
     windows = ", ".join(f"{window} samples, hop {hop} ({kind})" for kind, (window, hop) in settings["stft"].items())
     components = ", ".join(f"{k} ({kind})" for kind, k in settings["components"].items())
     lines = [PREFACE, f"Rivals: Hann windows of {windows}; components per source: {components}. {HELP}", ""]
-    lines += [f"- `{name}`: {line}" for name, line in settings["rivals"].items()]
+    lines += [f"- `{name}`: {line}" for name, line in settings["rivals"].items() if name in found["gains"]]
     lines += ["", *markdown_table(header, rows), ""]
     lines += [f"- {line}" for line in goals(found)]
     lines += [f"- `{method}`: {count} runs failed until helped" for method, count in found["helped"].items()]
