@@ -56,7 +56,9 @@ def parse():
         "--choosing", action="store_true", help="the cases for choosing settings, not the reported ones"
     )
     methods = [*RIVALS, *(f"ours:{name}" for name in OURS)]
-    parser.add_argument("--methods", nargs="+", default=methods, help="ours:NAME or ours:NAME,KEY=VALUE,... is ours; KEY noise: dB")
+    parser.add_argument(
+        "--methods", nargs="+", default=methods, help="ours:NAME or ours:NAME,KEY=VALUE,... is ours; KEY noise: dB"
+    )
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after so many")

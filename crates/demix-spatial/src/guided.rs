@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use demix_signal::Watch;
-use ndarray::{Array2, Array3, ArrayView2};
+use ndarray::{Array2, Array3};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 
@@ -15,8 +15,7 @@ use crate::determined::{self, Descent, LoopSettings, Normalization};
 use crate::mixture::{Mixture, Scalar};
 use crate::permutation::assign;
 use crate::source::{
-    Energies, Experts, Factors, PowerEstimate, PowerEstimator, Product, ProductOfPriors, ProductSettings,
-    SourceModel as _,
+    Energies, Experts, Factors, PowerEstimator, Product, ProductOfPriors, ProductSettings, SourceModel as _,
 };
 use crate::start::{Share, Start};
 use crate::update::{MatrixSettings, Update};
@@ -325,15 +324,6 @@ impl Known {
     }
 }
 
-/// A network that answers with the power that it expects of its source.
-struct Expectation(Arc<dyn PowerEstimator>);
-
-impl PowerEstimator for Expectation {
-    fn estimate(&self, magnitude: ArrayView2<'_, f32>) -> Result<PowerEstimate, String> {
-        Ok(self.0.estimate(magnitude)?.power().into())
-    }
-}
-
 impl Guided {
     /// Gives every output to the source whose networks and dictionary explain most of it.
     fn name_outputs<T: Scalar>(
@@ -374,9 +364,7 @@ impl Guided {
             let any = usize::from(!known.is_informed());
             let low_rank =
                 (any > 0 || learned.is_some()).then(|| Factors::random(shape, any, learned, &mut rng));
-            let networks =
-                known.networks.iter().map(|network| Arc::new(Expectation(network.clone())) as _).collect();
-            Experts { low_rank, networks }
+            Experts { low_rank, networks: known.networks.clone() }
         });
         let settings = ProductSettings { product: RECOGNITION, variance_floor: 0.0, rescale_model: true };
         let mut model = ProductOfPriors::<T>::new(shape, experts.collect(), settings)?;
@@ -392,7 +380,7 @@ impl Guided {
     }
 }
 
-/// How networks and dictionary of one source are heard together: as equals.
+/// How networks and dictionary of one source are heard together: as equals, and at the power that they expect.
 const RECOGNITION: Product = Product::Gauss { eta: 0.5 };
 /// The floor of a network's variance where nothing else is known of its source.
 const FLOOR_ALONE: f64 = 1e-2;
