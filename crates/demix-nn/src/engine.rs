@@ -84,6 +84,7 @@ struct Graph<B: Backend> {
     n_hidden: usize,
     dropout: f64,
     seed: u64,
+    power_floor: f64,
     shapes: Vec<[usize; 2]>,
     optimizer: Optimizer,
     parameters: Vec<Tensor<B, 2>>,
@@ -125,6 +126,7 @@ impl<B: Backend> Graph<B> {
             n_hidden: header.network.hidden,
             dropout: header.network.dropout,
             seed: settings.seed,
+            power_floor: settings.power_floor,
             shapes,
             optimizer: Optimizer::new(&settings),
             parameters: parameters.into_iter().map(|p| tensor(p.shape, p.values)).collect(),
@@ -239,7 +241,7 @@ impl<B: Backend> Engine for Graph<B> {
         let rho = read.next();
         let after_forward = Instant::now();
 
-        let (loss, by_sigma, by_rho) = cost(&self.heads, batch, &sigma, rho.as_deref());
+        let (loss, by_sigma, by_rho) = cost(&self.heads, self.power_floor, batch, &sigma, rho.as_deref());
         if !loss.is_finite() {
             return Err(NnError::Diverged { what: "loss", value: loss, step });
         }
@@ -300,6 +302,7 @@ fn values<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
 /// epsilon are meant, whatever the number of bins.
 pub(crate) fn cost(
     heads: &Heads,
+    power_floor: f64,
     batch: &Batch,
     sigma: &[f32],
     rho: Option<&[f32]>,
@@ -324,9 +327,10 @@ pub(crate) fn cost(
                 sigma: of_row(sigma),
                 rho: &rho[i * per_row..(i + 1) * per_row],
                 mixture: of_row(&batch.mixture),
+                source: of_row(&batch.source),
+                nu_nmf: batch.nu_nmf.get(i).copied().unwrap_or(0.0),
             };
-            let nu_nmf = batch.nu_nmf.get(i).copied().unwrap_or(0.0);
-            heads.cost(row, of_row(&batch.source), nu_nmf, 1.0 / batch.n_rows as f64, by_sigma, by_rho)
+            heads.cost(row, power_floor, 1.0 / batch.n_rows as f64, by_sigma, by_rho)
         })
         .collect();
     (costs.iter().sum::<f64>() / (batch.n_rows * bins) as f64, by_sigma, by_rho)

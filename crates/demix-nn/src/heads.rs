@@ -20,6 +20,10 @@ pub(crate) struct Row<'a> {
     pub rho: &'a [f32],
     /// Magnitudes of the mixture, (bins).
     pub mixture: &'a [f32],
+    /// Magnitudes of the source, (bins).
+    pub source: &'a [f32],
+    /// Where it is an input of the network.
+    pub nu_nmf: f64,
 }
 
 /// sigma of a slot and its derivatives.
@@ -89,13 +93,12 @@ impl Heads {
         rho.iter().zip(&self.anchors).map(|(rho, kappa)| rho * kappa).sum() // (53)
     }
 
-    /// The cost of a frame, summed over bins, where the source has magnitudes `source` (bins); its derivatives with
-    /// respect to the outputs, times `weight`, go to `by_sigma` (bins) and `by_rho` (bins, anchors).
+    /// The cost of a frame, summed over bins, with the power floor eps2; its derivatives with respect to the outputs,
+    /// times `weight`, go to `by_sigma` (bins) and `by_rho` (bins, anchors).
     pub fn cost(
         &self,
         row: Row<'_>,
-        source: &[f32],
-        nu_nmf: f64,
+        floor: f64,
         weight: f64,
         by_sigma: &mut [f32],
         by_rho: &mut [f32],
@@ -106,8 +109,8 @@ impl Heads {
         for bin in 0..row.sigma.len() {
             let anchors = bin * k..(bin + 1) * k;
             let dof = if k == 0 { 0.0 } else { self.dof(&row.rho[anchors.clone()], &mut rho) };
-            let sigma = self.sigma(row.sigma[bin], row.mixture[bin], dof, nu_nmf);
-            let slot = self.loss.slot(f64::from(source[bin]), sigma.value, dof, nu_nmf);
+            let sigma = self.sigma(row.sigma[bin], row.mixture[bin], dof, row.nu_nmf);
+            let slot = self.loss.slot(f64::from(row.source[bin]), sigma.value, dof, row.nu_nmf, floor);
             cost += slot.value;
             by_sigma[bin] = (weight * slot.by_sigma * sigma.by_output) as f32;
             let by_dof = slot.by_dof + slot.by_sigma * sigma.by_dof;
@@ -138,8 +141,8 @@ mod tests {
                 let rho: Vec<f32> = (0..3 * k).map(|i| (i as f32 * 1.7).sin()).collect();
                 let cost = |sigma: &[f32], rho: &[f32]| {
                     let (mut a, mut b) = (vec![0.0; 3], vec![0.0; 3 * k]);
-                    let value =
-                        heads.cost(Row { sigma, rho, mixture: &mixture }, &source, 3.0, 0.5, &mut a, &mut b);
+                    let row = Row { sigma, rho, mixture: &mixture, source: &source, nu_nmf: 3.0 };
+                    let value = heads.cost(row, 0.01, 0.5, &mut a, &mut b);
                     (value, a, b)
                 };
                 let (_, by_sigma, by_rho) = cost(&sigma, &rho);
@@ -190,7 +193,7 @@ mod tests {
                 // the cost falls towards that mask from both sides
                 let slope = |z: f32| {
                     let sigma = conditioned.sigma(z, 1.0, dof, nu_nmf);
-                    conditioned.loss.slot(share, sigma.value, dof, nu_nmf).by_sigma * sigma.by_output
+                    conditioned.loss.slot(share, sigma.value, dof, nu_nmf, 0.01).by_sigma * sigma.by_output
                 };
                 assert!(slope(z - 0.01) < -1e-4 && slope(z + 0.01) > 1e-4, "{nu_nmf} {dof}");
             }

@@ -39,7 +39,7 @@ pub mod trainer;
 pub use error::NnError;
 pub use examples::{Examples, Excerpt};
 pub use header::{Header, VERSION};
-pub use loss::{Loss, POWER_FLOOR};
+pub use loss::Loss;
 pub use network::{Estimate, Network};
 pub use settings::{
     Anchors, DeviceName, InputName, NetworkSettings, OptimizerName, OutputName, TrainSettings,

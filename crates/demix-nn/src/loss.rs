@@ -1,12 +1,12 @@
 //! [`Loss`]: what training makes small.
 //!
 //! All in the normalised domain: frame and target are divided by the level of the frame's neighbourhood. With s the
-//! magnitude of the source, sigma the network's, p = s^2 + eps2, q = sigma^2 + eps2 and
+//! magnitude of the source, sigma the network's, p = s^2 + eps2, q = sigma^2 + eps2 (`power_floor`) and
 //! L(nu, c) = (1 + nu/2) log(1 + 2 p / (c q)), a slot costs
 //!
 //! | loss | cost | source |
 //! | --- | --- | --- |
-//! | `square-root` | (sqrt(s + eps2) - sqrt(sigma + eps2))^2 | |
+//! | `square-root` | (sqrt(s + 1e-5) - sqrt(sigma + 1e-5))^2 | |
 //! | `itakura-saito` | p/q - log(p/q) - 1 | Hasumi et al. 2023, eq. (20) = (67) |
 //! | `student:NU` | log q + L(nu, nu) | t-IDLMA |
 //! | `product:NU_NMF` | log(nu_D q / nu) + L(nu, nu_D), nu = nu_NMF + nu_D + 2 | eq. (57) |
@@ -16,15 +16,16 @@
 //! (57) is the negative log-likelihood (29), without log pi, of the product of experts whose NMF part is silent: with
 //! r_NMF = 0 eq. (34) gives r = (nu - 2)/nu (1 - eta) r_DNN = nu_D r_DNN / nu, since 1 - eta = nu_D / (nu - 2); so
 //! nu r = nu_D r_DNN stands in the logarithm. nu_D = sum_k rho_k kappa_k, eq. (53), with rho the softmax of the
-//! second head.
+//! second head. In the losses of products eps2 stands beside the power r that is expected of the source, as it stands
+//! beside s^2: q = sigma^2 + eps2 nu / nu_D. (The paper adds it to sigma^2, of which large nu_NMF leave nothing in r.)
 
 use std::fmt;
 
 use demix_signal::settings::{SettingValue, nearest_name};
 use serde_json::Value;
 
-/// eps2, the power below which a slot counts as silent, relative to the level of the frame's neighbourhood.
-pub const POWER_FLOOR: f64 = 1e-5;
+/// Keeps the slope of the square roots finite; a magnitude.
+const ROOT_FLOOR: f64 = 1e-5;
 
 /// What training makes small; see the [module](self).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -182,12 +183,12 @@ impl Loss {
     }
 
     /// The cost of a slot: magnitude `s` of the source, the network's `sigma` and `dof` (nu_D, read by losses of two
-    /// heads alone), and nu_NMF where it is an input.
-    pub(crate) fn slot(&self, s: f64, sigma: f64, dof: f64, nu_nmf: f64) -> Slot {
-        let (p, q) = (s * s + POWER_FLOOR, sigma * sigma + POWER_FLOOR);
+    /// heads alone), nu_NMF where it is an input, and eps2, the power `floor` of the losses that are likelihoods.
+    pub(crate) fn slot(&self, s: f64, sigma: f64, dof: f64, nu_nmf: f64, floor: f64) -> Slot {
+        let (p, q) = (s * s + floor, sigma * sigma + floor);
         match *self {
             Self::SquareRoot => {
-                let (a, b) = ((s + POWER_FLOOR).sqrt(), (sigma + POWER_FLOOR).sqrt());
+                let (a, b) = ((s + ROOT_FLOOR).sqrt(), (sigma + ROOT_FLOOR).sqrt());
                 Slot { value: (a - b) * (a - b), by_sigma: 1.0 - a / b, by_dof: 0.0 }
             }
             Self::ItakuraSaito => {
@@ -203,8 +204,8 @@ impl Loss {
                 let Slot { value, by_sigma, by_dof } = student(p, q, sigma, dof, dof);
                 Slot { value, by_sigma, by_dof: by_dof + half_log(p, q, dof) }
             }
-            Self::Product { nu_nmf } => product(p, q, sigma, dof, nu_nmf),
-            Self::ConditionedProduct { .. } => product(p, q, sigma, dof, nu_nmf),
+            Self::Product { nu_nmf } => product(p, sigma, dof, nu_nmf, floor),
+            Self::ConditionedProduct { .. } => product(p, sigma, dof, nu_nmf, floor),
         }
     }
 }
@@ -225,13 +226,16 @@ fn half_log(p: f64, q: f64, c: f64) -> f64 {
 }
 
 /// (57).
-fn product(p: f64, q: f64, sigma: f64, dof: f64, nu_nmf: f64) -> Slot {
+fn product(p: f64, sigma: f64, dof: f64, nu_nmf: f64, floor: f64) -> Slot {
     let nu = nu_nmf + dof + 2.0; // (35)
+    let q = sigma * sigma + floor * nu / dof;
     let Slot { value, by_sigma, by_dof } = student(p, q, sigma, nu, dof);
+    let by_q = (1.0 + by_dof * dof) / q; // of `student`, whose by_dof is -pull / dof
+    let q_by_dof = -floor * (nu_nmf + 2.0) / (dof * dof);
     Slot {
         value: value + (dof / nu).ln(),
         by_sigma,
-        by_dof: by_dof + half_log(p, q, dof) + 1.0 / dof - 1.0 / nu,
+        by_dof: by_dof + half_log(p, q, dof) + 1.0 / dof - 1.0 / nu + by_q * q_by_dof,
     }
 }
 
@@ -269,6 +273,8 @@ mod tests {
         Loss::EmpiricalBayes,
     ];
 
+    const FLOORS: [f64; 2] = [1e-5, 0.03];
+
     /// Negative log-likelihood (29) without log pi of a t distribution of scale r.
     fn minus_log_likelihood(power: f64, nu: f64, r: f64) -> f64 {
         r.ln() + (1.0 + nu / 2.0) * (1.0 + 2.0 * power / (nu * r)).ln()
@@ -279,9 +285,11 @@ mod tests {
         for loss in ALL {
             for s in [0.0, 1e-3, 0.4, 3.0, 40.0] {
                 for sigma in [2e-3, 0.03, 0.7, 9.0] {
-                    for dof in [1.1, 12.0, 900.0] {
-                        let cost = |sigma, dof| loss.slot(s, sigma, dof, 50.0).value;
-                        let slot = loss.slot(s, sigma, dof, 50.0);
+                    for (dof, floor) in
+                        [1.1, 12.0, 900.0].into_iter().flat_map(|dof| FLOORS.map(|f| (dof, f)))
+                    {
+                        let cost = |sigma, dof| loss.slot(s, sigma, dof, 50.0, floor).value;
+                        let slot = loss.slot(s, sigma, dof, 50.0, floor);
                         let (h, k) = (1e-5 * sigma, 1e-5 * dof);
                         let by_sigma = (cost(sigma + h, dof) - cost(sigma - h, dof)) / (2.0 * h);
                         let by_dof = (cost(sigma, dof + k) - cost(sigma, dof - k)) / (2.0 * k);
@@ -303,13 +311,14 @@ mod tests {
     #[test]
     fn the_product_is_the_likelihood_of_a_product_whose_nmf_part_is_silent() {
         for (s, sigma, dof, nu_nmf) in [(0.3, 0.5, 4.0, 10.0), (2.0, 0.1, 700.0, 1e6), (0.0, 1.0, 1.0, 1.0)] {
-            let (p, q): (f64, f64) = (s * s + POWER_FLOOR, sigma * sigma + POWER_FLOOR);
+            let floor = FLOORS[0];
+            let (p, q): (f64, f64) = (s * s + floor, sigma * sigma + floor);
             let nu = nu_nmf + dof + 2.0;
             let eta = nu_nmf / (nu_nmf + dof);
-            let r = (nu - 2.0) / nu * (eta * 0.0 + (1.0 - eta) * q); // (34)
+            let r = (nu - 2.0) / nu * (eta * 0.0 + (1.0 - eta) * sigma * sigma) + floor; // (34)
             let expected = minus_log_likelihood(p, nu, r);
             for loss in [Loss::Product { nu_nmf }, Loss::ConditionedProduct { lowest: 1.0, highest: 1e6 }] {
-                let value = loss.slot(s, sigma, dof, nu_nmf).value;
+                let value = loss.slot(s, sigma, dof, nu_nmf, floor).value;
                 // 1 - eta and 1 + small lose digits in the oracle: 1e-16 of nu_NMF
                 assert!(
                     (value - expected).abs() < 1e-8 * (1.0 + expected.abs()),
@@ -317,24 +326,39 @@ mod tests {
                 );
             }
             let expected = minus_log_likelihood(p, dof, q);
-            assert!((Loss::EmpiricalBayes.slot(s, sigma, dof, 0.0).value - expected).abs() < 1e-9);
+            assert!((Loss::EmpiricalBayes.slot(s, sigma, dof, 0.0, floor).value - expected).abs() < 1e-9);
         }
     }
 
     #[test]
     fn many_degrees_of_freedom_are_a_gaussian() {
-        let gauss = Loss::ItakuraSaito.slot(0.8, 0.5, 0.0, 0.0);
-        let student = Loss::Student { nu: 1e9 }.slot(0.8, 0.5, 0.0, 0.0);
+        let gauss = Loss::ItakuraSaito.slot(0.8, 0.5, 0.0, 0.0, 0.01);
+        let student = Loss::Student { nu: 1e9 }.slot(0.8, 0.5, 0.0, 0.0, 0.01);
         // they differ by log p + 1, which no weight can change
-        let constant = (0.8f64 * 0.8 + POWER_FLOOR).ln() + 1.0;
+        let constant = (0.8f64 * 0.8 + 0.01).ln() + 1.0;
         assert!((gauss.value + constant - student.value).abs() < 1e-7);
         assert!((gauss.by_sigma - student.by_sigma).abs() < 1e-6);
     }
 
     #[test]
+    fn slots_below_the_floor_teach_nothing() {
+        // both are 40 dB below the level, the network 6 dB too loud
+        let (s, too_loud) = (0.01f64, 0.02f64);
+        for loss in ALL.into_iter().filter(|loss| *loss != Loss::SquareRoot) {
+            let (dof, nu_nmf) = (40.0, 30.0);
+            // sigma of a product stands for more than the source
+            let gain = loss.nu_nmf(nu_nmf).map_or(1.0, |nu| (1.0 + (nu + 2.0) / dof).sqrt());
+            let sigma = gain * too_loud;
+            let pull = |floor| (sigma * loss.slot(s, sigma, dof, nu_nmf, floor).by_sigma).abs();
+            assert!(pull(1e-8) > 0.5, "{loss} {}", pull(1e-8));
+            assert!(pull(0.1) < 1e-4, "{loss} {}", pull(0.1));
+        }
+    }
+
+    #[test]
     fn the_truth_costs_least() {
         for loss in [Loss::SquareRoot, Loss::ItakuraSaito, Loss::Student { nu: 7.0 }] {
-            assert!(loss.slot(0.6, 0.6, 1.0, 1.0).by_sigma.abs() < 1e-12, "{loss}");
+            assert!(loss.slot(0.6, 0.6, 1.0, 1.0, 0.01).by_sigma.abs() < 1e-12, "{loss}");
         }
     }
 

@@ -96,6 +96,10 @@ demix_signal::settings! {
         pub epsilon: f64 = 1e-6, range 1e-12 ..= 1.0;
         /// Largest l2 norm of the gradient of all weights together; longer ones are shortened to it.
         pub clip: f64 = 10.0, range 1e-6 ..= 1e12;
+        /// eps2: the power below which a slot counts as silent in the losses that are likelihoods (all but square-root),
+        /// relative to the mean power of the frame's neighbourhood. They weigh all slots alike, however soft: with less
+        /// of it networks learn silence. The paper's 1e-5 may mean spectra of norm 1, of which it is 0.02.
+        pub power_floor: f64 = 0.1, range 1e-12 ..= 1.0;
         /// How much of its memory the running mean of the weights keeps from step to step. The mean is what is judged
         /// and kept: it is better than the weights that are still on their way; 0: the weights themselves.
         pub average: f64 = 0.999, range 0.0 ..= 0.999999;

@@ -114,7 +114,8 @@ impl Trainer {
     /// # Errors
     /// Excerpts that do not fit the network, or in which nothing sounds.
     pub fn loss_of(&self, excerpts: &[Excerpt]) -> Result<f64, NnError> {
-        let (network, features, seed) = (self.network(), &self.features, self.settings.seed);
+        let (network, features) = (self.network(), &self.features);
+        let TrainSettings { seed, power_floor, .. } = self.settings;
         let parts = (0u64..)
             .zip(excerpts)
             .collect::<Vec<_>>()
@@ -125,7 +126,7 @@ impl Trainer {
                     return Ok((0.0, 0));
                 }
                 condition(features, &mut batch, generator(seed, Use::Measure(index)));
-                Ok((loss(&network, &mut batch), batch.n_rows))
+                Ok((loss(&network, power_floor, &mut batch), batch.n_rows))
             })
             .collect::<Result<Vec<(f64, usize)>, NnError>>()?;
         let n_rows: usize = parts.iter().map(|part| part.1).sum();
@@ -231,12 +232,12 @@ fn condition(features: &Features, batch: &mut Batch, mut random: ChaCha8Rng) {
 }
 
 /// The mean loss of a slot.
-fn loss(network: &Network, batch: &mut Batch) -> f64 {
+fn loss(network: &Network, power_floor: f64, batch: &mut Batch) -> f64 {
     let inputs = std::mem::take(&mut batch.inputs);
     let rows = Array2::from_shape_vec((batch.n_rows, network.features().n_inputs()), inputs)
         .expect("a batch has whole rows");
     let outputs = network.outputs(rows);
     let sigma = outputs.sigma.as_slice().expect("products are contiguous");
     let rho = outputs.rho.as_ref().map(|rho| rho.as_slice().expect("products are contiguous"));
-    engine::cost(network.heads(), batch, sigma, rho).0
+    engine::cost(network.heads(), power_floor, batch, sigma, rho).0
 }
