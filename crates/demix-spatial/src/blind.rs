@@ -211,7 +211,7 @@ impl Blind {
             None => {
                 let settings = self.loop_settings(self.settings.matrices.start_iterations);
                 let watch = &mut Share { watch: &mut *watch, before: 0, total };
-                self.start().begin(&mixture, n_sources, &*self.update(), &settings, watch)?
+                self.start().begin(&mixture, n_sources, &*self.update(), &settings, None, watch)?
             }
         };
         let is_warm = warm > 0 || input.begin.is_some();
@@ -243,7 +243,7 @@ impl Blind {
         let (mut demixing, descent) = best.expect("there is at least one run");
         match self.model {
             Model::Fdica(_) if input.begin.is_some() => {}
-            Model::Fdica(None) => demixing.align(&mixture),
+            Model::Fdica(None) => demixing.align(&mixture, None),
             Model::Fdica(Some(spacing)) => {
                 let mixing = demixing.mixing(&mixture);
                 let positions: Vec<f64> = (0..mixture.n_channels()).map(|c| c as f64 * spacing).collect();

@@ -26,17 +26,28 @@ const WIDE: usize = 20;
 /// links are weak joins in any order, with much of it sources that sound together in one band are torn apart in another.
 /// Each is tried; the alignment in which bins agree best with those around them is kept.
 const FAR_WEIGHTS: [f64; 2] = [0.01, 0.002];
+/// What is known of a bin's sources counts as much as this share of the bins around it.
+const KNOWN_SHARE: f64 = 0.25;
 
 /// The permutation of every bin by amplitude correlation: `order[[bin, n]]` is the output that is source n.
 ///
 /// `power` is |a_n y_n|^2 of the outputs at the scale of a microphone, (bins, sources, frames).
-pub fn by_activity(power: ArrayView3<'_, f64>) -> Array2<usize> {
+///
+/// `expected` is the power of each source as far as it is known otherwise, of the same shape: what a network hears of it
+/// in the mixture. The outputs of all bins then take the order of these sources as well as each other's.
+pub fn by_activity(power: ArrayView3<'_, f64>, expected: Option<ArrayView3<'_, f64>>) -> Array2<usize> {
     let activity = activities(power);
     let candidates = permutations(power.len_of(Axis(1)));
+    let expected = expected.map(|expected| {
+        let known = activities(expected);
+        let pairs = known.outer_iter().zip(activity.outer_iter());
+        pairs.map(|(known, bin)| known.dot(&bin.t())).collect::<Vec<_>>()
+    });
+    let expected = expected.as_deref();
     let of_weight = |far_weight| {
-        let mut order = Groups::new(&activity, &candidates, far_weight).join();
-        settle(&mut order, &activity, &candidates);
-        (agreement(&activity, &order), order)
+        let mut order = Groups::new(&activity, &candidates, far_weight, expected).join();
+        settle(&mut order, &activity, &candidates, expected);
+        (agreement(&activity, &order, expected), order)
     };
     let [more, less] = FAR_WEIGHTS;
     let (one, other) = rayon::join(|| of_weight(more), || of_weight(less));
@@ -44,7 +55,12 @@ pub fn by_activity(power: ArrayView3<'_, f64>) -> Array2<usize> {
 }
 
 /// Bins change their order one by one, as the bins around them and their harmonics ask.
-fn settle(order: &mut Array2<usize>, activity: &Array3<f64>, candidates: &[Vec<usize>]) {
+fn settle(
+    order: &mut Array2<usize>,
+    activity: &Array3<f64>,
+    candidates: &[Vec<usize>],
+    expected: Option<&[Array2<f64>]>,
+) {
     let (n_bins, n, n_frames) = activity.dim();
     for _ in 0..ROUNDS {
         let changed = reassign(order, |bin, order| {
@@ -54,7 +70,11 @@ fn settle(order: &mut Array2<usize>, activity: &Array3<f64>, candidates: &[Vec<u
                     row += &activity.slice(s![other, order[[other, source]], ..]);
                 }
             }
-            best_by(candidates, &sum.dot(&activity.index_axis(Axis(0), bin).t()))
+            let mut scores = sum.dot(&activity.index_axis(Axis(0), bin).t());
+            if let Some(expected) = expected {
+                scores.scaled_add(weight_of_known(CLOSE), &expected[bin]);
+            }
+            best_by(candidates, &scores)
         });
         if !changed {
             break;
@@ -63,7 +83,7 @@ fn settle(order: &mut Array2<usize>, activity: &Array3<f64>, candidates: &[Vec<u
 }
 
 /// How much every bin agrees with those around it and, as if that were as many again, with the mean of all.
-fn agreement(activity: &Array3<f64>, order: &Array2<usize>) -> f64 {
+fn agreement(activity: &Array3<f64>, order: &Array2<usize>, expected: Option<&[Array2<f64>]>) -> f64 {
     let (n_bins, n, n_frames) = activity.dim();
     let output = |bin: usize, source: usize| activity.slice(s![bin, order[[bin, source]], ..]);
     let mut mean = Array2::<f64>::zeros((n, n_frames));
@@ -77,7 +97,8 @@ fn agreement(activity: &Array3<f64>, order: &Array2<usize>) -> f64 {
         let of_source = |source: usize| {
             let here = output(bin, source);
             let near = around(bin, n_bins, WIDE).map(|other| here.dot(&output(other, source)));
-            near.sum::<f64>() + here.dot(&mean.row(source))
+            let known = expected.map_or(0.0, |expected| expected[bin][[source, order[[bin, source]]]]);
+            near.sum::<f64>() + here.dot(&mean.row(source)) + weight_of_known(WIDE) * known
         };
         (0..n).map(of_source).sum()
     };
@@ -85,12 +106,21 @@ fn agreement(activity: &Array3<f64>, order: &Array2<usize>) -> f64 {
     bins.iter().sum()
 }
 
+/// Bins at half and double the frequency that speak for the order of one bin.
+const HARMONICS: usize = 5;
+
 /// Neighbours at most `reach` bins away, and bins at about half and double the frequency.
 fn around(bin: usize, n_bins: usize, reach: usize) -> impl Iterator<Item = usize> {
     let near = bin.saturating_sub(reach)..(bin + reach + 1).min(n_bins);
-    let harmonics = [bin / 2, bin / 2 + 1, 2 * bin, (2 * bin).saturating_sub(1), 2 * bin + 1];
+    let harmonics: [usize; HARMONICS] =
+        [bin / 2, bin / 2 + 1, 2 * bin, (2 * bin).saturating_sub(1), 2 * bin + 1];
     let harmonics = harmonics.into_iter().filter(move |&other| other < n_bins && other > 0);
     near.chain(harmonics).filter(move |&other| other != bin)
+}
+
+/// The weight of what is known of a bin's sources beside as many bins as there are [`around`] it.
+fn weight_of_known(reach: usize) -> f64 {
+    KNOWN_SHARE * (2 * reach + HARMONICS) as f64
 }
 
 /// Power ratios of all outputs, each with mean 0 and norm 1 over frames (0 where a bin is silent).
@@ -130,6 +160,8 @@ struct Groups<'a> {
     bins: Vec<Vec<usize>>,
     /// For each group, the groups it touches: sums of correlations, (its sources, their sources).
     links: Vec<BTreeMap<usize, Array2<f64>>>,
+    /// The group of the sources that are known: their order stands.
+    known: Option<usize>,
 }
 
 /// Two groups that may join, the surest first.
@@ -155,10 +187,16 @@ impl PartialOrd for Pair {
 
 impl<'a> Groups<'a> {
     /// Every bin is a group.
-    fn new(activity: &Array3<f64>, candidates: &'a [Vec<usize>], far_weight: f64) -> Self {
-        let (n_bins, n, _) = activity.dim();
+    fn new(
+        activity: &Array3<f64>,
+        candidates: &'a [Vec<usize>],
+        far_weight: f64,
+        expected: Option<&[Array2<f64>]>,
+    ) -> Self {
+        let (n_bins, n, n_frames) = activity.dim();
         let order = Array2::from_shape_fn((n_bins, n), |(_, source)| source);
-        let sums: Vec<Array2<f64>> = activity.outer_iter().map(|bin| bin.to_owned()).collect();
+        let mut sums: Vec<Array2<f64>> = activity.outer_iter().map(|bin| bin.to_owned()).collect();
+        let mut bins: Vec<Vec<usize>> = (0..n_bins).map(|bin| vec![bin]).collect();
         let mut links = vec![BTreeMap::new(); n_bins];
         for bin in 0..n_bins {
             for other in around(bin, n_bins, NEAR).filter(|&other| other > bin) {
@@ -167,7 +205,19 @@ impl<'a> Groups<'a> {
                 links[bin].insert(other, link);
             }
         }
-        Self { candidates, far_weight, order, sums, bins: (0..n_bins).map(|bin| vec![bin]).collect(), links }
+        if let Some(expected) = expected {
+            // the sources as they are known: a group without a bin, which touches all
+            let mut of_known = BTreeMap::new();
+            for (bin, link) in expected.iter().enumerate() {
+                let link = link * weight_of_known(NEAR);
+                links[bin].insert(n_bins, link.t().to_owned());
+                of_known.insert(bin, link);
+            }
+            links.push(of_known);
+            sums.push(Array2::zeros((n, n_frames)));
+            bins.push(Vec::new());
+        }
+        Self { candidates, far_weight, order, sums, bins, links, known: expected.map(|_| n_bins) }
     }
 
     /// The order of every bin, (bins, sources), once all agree.
@@ -189,7 +239,8 @@ impl<'a> Groups<'a> {
                 pairs.push(now);
                 continue;
             }
-            if self.bins[into].len() < self.bins[from].len() {
+            let is_turned = self.bins[into].len() < self.bins[from].len();
+            if self.known == Some(from) || self.known != Some(into) && is_turned {
                 (into, from) = (from, into);
             }
             let best = best_by(self.candidates, &self.scores(into, from));
@@ -421,7 +472,7 @@ mod tests {
             }
             truth.push(order);
         }
-        let found = by_activity(power.view());
+        let found = by_activity(power.view(), None);
         // the names of the sources are free: what counts is one name for each over all bins
         let name = |bin: usize, source: usize| truth[bin][found[[bin, source]]];
         for bin in 1..n_bins {
@@ -453,20 +504,60 @@ mod tests {
                 }
             }
         }
-        let found = by_activity(power.view());
+        let found = by_activity(power.view(), None);
         let as_first = |bin: usize| (truth[bin] ^ found[[bin, 0]]) == (truth[0] ^ found[[0, 0]]);
         let right = (0..n_bins).filter(|&bin| as_first(bin)).count();
         assert!(right > 1450, "{right} of {n_bins}");
     }
 
     #[test]
+    fn what_is_known_of_the_sources_orders_bands_that_have_nothing_in_common() {
+        // two bands, each with envelopes of its own and neither with harmonics in the other: nothing but a poor guess of
+        // each source's power tells which output of the one band goes with which of the other
+        let (n_bins, n, frames, split) = (240, 2, 200, 160);
+        let mut rng = ChaCha8Rng::seed_from_u64(11);
+        let envelope =
+            Array3::from_shape_simple_fn((2, n, frames), || if uniform(&mut rng) < 0.4 { 1.0 } else { 0.02 });
+        let mut truth = Vec::new();
+        let mut power = Array3::zeros((n_bins, n, frames));
+        let mut guess = Array3::zeros((n_bins, n, frames));
+        for bin in 0..n_bins {
+            // harmonics link the bands: half of 160 .. 240 lies in the lower one, so those are silent
+            let loud = f64::from(u8::from(bin < split / 2 || bin >= split));
+            let swapped = usize::from(uniform(&mut rng) < 0.5);
+            truth.push(swapped);
+            for j in 0..frames {
+                for source in 0..n {
+                    let own = envelope[[usize::from(bin >= split), source, j]];
+                    power[[bin, source ^ swapped, j]] = loud * own * -uniform(&mut rng).ln();
+                    // mostly noise
+                    guess[[bin, source, j]] = 0.2 * own - uniform(&mut rng).ln();
+                }
+            }
+        }
+        let right = |order: &Array2<usize>, bins: std::ops::Range<usize>| {
+            bins.filter(|&bin| order[[bin, 0]] == truth[bin]).count()
+        };
+        let order = by_activity(power.view(), Some(guess.view()));
+        assert!(right(&order, 0..split / 2) >= 79, "{}", right(&order, 0..split / 2));
+        assert!(right(&order, split..n_bins) >= 79, "{}", right(&order, split..n_bins));
+        // the guess names the sources, too: without it the names are those of chance
+        let (mut turned, swap) = (guess.clone(), [1, 0]);
+        (0..n).for_each(|source| {
+            turned.index_axis_mut(Axis(1), source).assign(&guess.index_axis(Axis(1), swap[source]));
+        });
+        let order = by_activity(power.view(), Some(turned.view()));
+        assert!(right(&order, split..n_bins) <= 1);
+    }
+
+    #[test]
     fn as_many_bins_as_there_are() {
         // one output has one order, and so have bins of silence and a spectrum of one bin
-        assert_eq!(by_activity(Array3::ones((5, 1, 7)).view()), Array2::<usize>::zeros((5, 1)));
-        let order = by_activity(Array3::zeros((4, 3, 6)).view());
+        assert_eq!(by_activity(Array3::ones((5, 1, 7)).view(), None), Array2::<usize>::zeros((5, 1)));
+        let order = by_activity(Array3::zeros((4, 3, 6)).view(), None);
         assert!(order.rows().into_iter().all(|row| (0..3).all(|n| row.iter().any(|&o| o == n))));
-        assert_eq!(by_activity(Array3::ones((1, 2, 3)).view()).dim(), (1, 2));
-        assert_eq!(by_activity(Array3::ones((0, 2, 3)).view()).dim(), (0, 2));
+        assert_eq!(by_activity(Array3::ones((1, 2, 3)).view(), None).dim(), (1, 2));
+        assert_eq!(by_activity(Array3::ones((0, 2, 3)).view(), None).dim(), (0, 2));
     }
 
     #[test]

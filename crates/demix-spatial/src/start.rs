@@ -1,7 +1,7 @@
 //! Where the demixing matrices begin: at the microphones, at principal components, or where a simpler method ends.
 
 use demix_signal::{Cancelled, Progress, Watch};
-use ndarray::{Array2, Array3, Axis};
+use ndarray::{Array2, Array3, ArrayView3, Axis};
 
 use crate::determined::{self, LoopSettings};
 use crate::mixture::{Mixture, Scalar};
@@ -34,6 +34,8 @@ impl Start {
 
     /// W before the first step of a method; outputs of a run are at the scale of the microphones.
     ///
+    /// `expected`: what is known of the sources' powers, (bins, sources, frames), for the order of the bins after FDICA.
+    ///
     /// # Errors
     /// More sources than channels, or none; cancelling.
     pub fn begin<T: Scalar>(
@@ -42,6 +44,7 @@ impl Start {
         n_sources: usize,
         update: &dyn SpatialUpdate,
         settings: &LoopSettings,
+        expected: Option<ArrayView3<'_, f32>>,
         watch: &mut dyn Watch,
     ) -> Result<Demixing, SpatialError> {
         let mut model: Box<dyn SourceModel<T>> = match self {
@@ -53,7 +56,7 @@ impl Start {
         let mut demixing = Demixing::identity(mixture, n_sources)?;
         determined::run(mixture, &mut *model, update, settings, None, &mut demixing, watch)?;
         if self == Self::Fdica {
-            demixing.align(mixture);
+            demixing.align(mixture, expected);
         }
         demixing.project_back(mixture);
         Ok(demixing)
@@ -80,7 +83,9 @@ impl Watch for Share<'_> {
 
 impl Demixing {
     /// Puts the outputs of all bins in one order, by their activity at the scale of the microphones.
-    pub fn align<T: Scalar>(&mut self, mixture: &Mixture<T>) {
+    ///
+    /// `expected`: the sources' powers as they are known otherwise, (bins, sources, frames).
+    pub fn align<T: Scalar>(&mut self, mixture: &Mixture<T>, expected: Option<ArrayView3<'_, f32>>) {
         let n = self.n_sources;
         let (n_bins, n_frames, stride) = (mixture.n_bins(), mixture.n_frames(), mixture.stride());
         let mixing = self.mixing(mixture);
@@ -99,7 +104,16 @@ impl Demixing {
                 }
             }
         }
-        self.reorder(&by_activity(power.view()));
+        let expected = expected.map(|expected| {
+            let mut sums = Array3::<f64>::zeros(power.dim());
+            for (bin, mut sums) in sums.outer_iter_mut().enumerate() {
+                for ((source, frame), power) in expected.index_axis(Axis(0), bin).indexed_iter() {
+                    sums[[source, frame / pooled]] += f64::from(*power);
+                }
+            }
+            sums
+        });
+        self.reorder(&by_activity(power.view(), expected.as_ref().map(|expected| expected.view())));
     }
 
     /// Row n of each bin becomes row `order[[bin, n]]`.
