@@ -8,8 +8,9 @@ use demix::eval::{BssEval, FILTER_LENGTH, Order};
 use demix::nn::{Examples, Excerpt, Header, Loss, Network, NetworkSettings, TrainSettings, Trainer, VERSION};
 use demix::room::{MixOptions, mix};
 use demix::signal::{Stft, StftSettings, Waveform, Window};
-use demix::spatial::SourceNetwork;
-use demix::{Method, Request, Separation};
+use demix::spatial::wiener::{FscmSettings, WienerSettings};
+use demix::spatial::{SourceNetwork, WienerSeparator};
+use demix::{Method, Request, Separation, Separator as _};
 use ndarray::{Array2, s};
 use rand::Rng as _;
 use rand_chacha::ChaCha8Rng;
@@ -218,6 +219,23 @@ fn every_guided_method_separates_sums_to_the_mixture_and_follows_its_level() {
         for (a, b) in found.sources[0].image.samples.iter().zip(&also.sources[0].image.samples) {
             assert!((a - b / level).abs() < 1e-5, "{method}: {a} {b}");
         }
+    }
+}
+
+#[test]
+fn masks_of_long_recordings_are_made_block_by_block() {
+    let (mixture, references) = scene(5);
+    let request = Request { models: models(), n_channels: Some(2), ..Request::default() };
+    let per_channel = || WienerSeparator::per_channel(WienerSettings::default(), &request).unwrap();
+    let full_rank = || WienerSeparator::full_rank(FscmSettings::default(), &request).unwrap();
+    for make in [&per_channel as &dyn Fn() -> WienerSeparator, &full_rank] {
+        let whole = make().in_blocks(0.0).separate(&mixture, &mut ()).unwrap();
+        let parts = make().in_blocks(3.0).separate(&mixture, &mut ()).unwrap();
+        let gain = |found: &Separation| improvement(found, &mixture, &references, &Order::Fixed);
+        assert!((gain(&whole) - gain(&parts)).abs() < 1.0, "{} {}", gain(&whole), gain(&parts));
+        assert_ne!(whole.sources[0].image.samples, parts.sources[0].image.samples);
+        let sum = &parts.sources[0].image.samples + &parts.sources[1].image.samples;
+        assert!((&sum - &mixture.samples).iter().all(|x| x.abs() < 1e-5));
     }
 }
 

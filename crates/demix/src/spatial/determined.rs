@@ -7,7 +7,7 @@
 use std::time::Instant;
 
 use demix_signal::settings::Settings as _;
-use demix_signal::{Cancelled, Complex, Progress, Stft, StftSettings, Watch, Waveform};
+use demix_signal::{Complex, Progress, Stft, StftSettings, Watch, Waveform};
 use demix_spatial::source::{Contrast, Distribution};
 use demix_spatial::{
     Blind, C64, DemixSettings, Found, GuidedSettings, Input, LowRankSettings, Model, Scalar, Scaling,
@@ -16,6 +16,7 @@ use demix_spatial::{
 use ndarray::{Array2, Array3, Axis, s};
 use serde_json::{Map, Value, json};
 
+use super::blocks::{Block, Part};
 use super::channels::Distinct;
 use super::guided::{self, Family, GPopSettings, IdlmaSettings, PartSettings, TIdlmaSettings, TPopSettings};
 use crate::method::Request;
@@ -397,31 +398,6 @@ impl DeterminedSeparator {
         let hop = filled.window_length.map(|length| (length / HOPS).max(1));
         StftSettings { hop: settings.hop.or(hop), ..filled }
     }
-
-    /// The blocks of a recording in samples, with their overlaps.
-    fn blocks(&self, n_samples: usize, sample_rate: u32) -> Vec<Block> {
-        let rate = f64::from(sample_rate);
-        let seconds = match self.sound.block {
-            Some(seconds) => seconds,
-            None if n_samples as f64 > AUTO_BLOCK_FROM * rate => AUTO_BLOCK,
-            None => 0.0,
-        };
-        let length = (seconds * rate) as usize;
-        if length == 0 || n_samples <= length + length / 2 {
-            return vec![Block { first: 0, last: n_samples, fade: 0 }];
-        }
-        let fade = ((OVERLAP * rate) as usize).min(length / 4);
-        let n_blocks = n_samples.div_ceil(length);
-        // blocks of one length, so that the last is not a crumb
-        let length = n_samples.div_ceil(n_blocks);
-        (0..n_blocks)
-            .map(|b| Block {
-                first: (b * length).saturating_sub(if b > 0 { fade } else { 0 }),
-                last: ((b + 1) * length).min(n_samples),
-                fade: if b > 0 { fade } else { 0 },
-            })
-            .collect()
-    }
 }
 
 /// Length of the automatic window: see docs/separation-settings.md for others.
@@ -430,21 +406,6 @@ const WINDOW_SECONDS: f64 = 0.512;
 const HOPS: usize = 8;
 /// Windows that a recording holds at the least before they are shortened.
 const FEWEST_WINDOWS: usize = 8;
-/// Recordings are demixed whole up to this length.
-const AUTO_BLOCK_FROM: f64 = 600.0;
-/// Length of the automatic blocks.
-const AUTO_BLOCK: f64 = 300.0;
-/// Seconds that neighbouring blocks share and are cross-faded over.
-const OVERLAP: f64 = 2.0;
-
-/// A part of the recording: samples `first..last`, the first `fade` of them shared with the block before.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Block {
-    first: usize,
-    last: usize,
-    fade: usize,
-}
-
 /// What was found in one block.
 struct Solved {
     block: Block,
@@ -453,23 +414,6 @@ struct Solved {
     gains: Array3<C64>,
     /// The spectrogram (bins, channels, frames), where the block is the whole recording.
     x: Option<Array3<Complex<f32>>>,
-}
-
-/// Progress of one block as a share of all.
-struct Part<'a> {
-    watch: &'a mut dyn Watch,
-    block: usize,
-    n_blocks: usize,
-}
-
-impl Watch for Part<'_> {
-    fn progress(&mut self, progress: Progress) -> Result<(), Cancelled> {
-        self.watch.progress(Progress {
-            done: self.block * progress.total + progress.done,
-            total: self.n_blocks * progress.total,
-            ..progress
-        })
-    }
 }
 
 impl Separator for DeterminedSeparator {
@@ -608,7 +552,7 @@ impl DeterminedSeparator {
         seconds: &mut Seconds,
         warnings: &mut Vec<String>,
     ) -> Result<Vec<Solved>, SeparationError> {
-        let blocks = self.blocks(heard.n_samples(), heard.sample_rate);
+        let blocks = Block::of(heard.n_samples(), heard.sample_rate, self.sound.block);
         let n_blocks = blocks.len();
         let mut solved: Vec<Solved> = Vec::new();
         for (at, block) in blocks.into_iter().enumerate() {
@@ -620,7 +564,7 @@ impl DeterminedSeparator {
                 total,
                 cost: None,
             })?;
-            let x = stft.forward_samples(&samples_of(heard, block))?;
+            let x = stft.forward_samples(&block.samples_of(heard))?;
             seconds.stft += clock.elapsed().as_secs_f64();
             let clock = Instant::now();
             let reduction = self.reduced(&x, n_found);
@@ -629,7 +573,7 @@ impl DeterminedSeparator {
             let input = Input {
                 x: reduction.as_ref().map_or(x.view(), |(components, _)| components.view()),
                 stft: stft.settings(),
-                n_samples: block.last - block.first,
+                n_samples: block.n_samples(),
                 sample_rate: heard.sample_rate,
                 begin,
             };
@@ -690,12 +634,11 @@ impl DeterminedSeparator {
         out: &mut Array2<f32>,
     ) -> Result<(), SeparationError> {
         let block = part.block;
-        let n_samples = block.last - block.first;
         let again;
         let x = match &part.x {
             Some(x) => x,
             None => {
-                again = stft.forward_samples(&samples_of(heard, block))?;
+                again = stft.forward_samples(&block.samples_of(heard))?;
                 &again
             }
         };
@@ -706,7 +649,7 @@ impl DeterminedSeparator {
             let rows = Array2::from_shape_fn((n_bins, m), |(bin, c)| {
                 single(part.gains[[bin, channel, source]] * part.found.demixing[[bin, source, c]])
             });
-            let image = stft.inverse_blocks(n_frames, n_samples, |frames, out| {
+            let image = stft.inverse_blocks(n_frames, block.n_samples(), |frames, out| {
                 for bin in 0..n_bins {
                     let row = rows.row(bin);
                     let x = x.slice(s![bin, .., frames.clone()]);
@@ -716,16 +659,7 @@ impl DeterminedSeparator {
                     }
                 }
             });
-            let mut to = out.slice_mut(s![channel, block.first..block.last]);
-            for (t, (to, image)) in to.iter_mut().zip(image).enumerate() {
-                if t < block.fade {
-                    // equal gains add up to one: the blocks hold the same sound
-                    let share = (t as f32 + 0.5) / block.fade as f32;
-                    *to = *to * (1.0 - share) + image * share;
-                } else {
-                    *to = image;
-                }
-            }
+            block.write(image, out.row_mut(channel));
         }
         Ok(())
     }
@@ -742,8 +676,4 @@ fn unreduced(found: Found, projection: &Array3<C64>) -> Found {
         (0..k).map(|p| projection[[bin, p, c]].conj() * found.mixing[[bin, p, source]]).sum()
     });
     Found { demixing, mixing, ..found }
-}
-
-fn samples_of(waveform: &Waveform, block: Block) -> Array2<f32> {
-    waveform.samples.slice(s![.., block.first..block.last]).to_owned()
 }

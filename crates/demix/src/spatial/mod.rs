@@ -1,5 +1,6 @@
 //! Methods for several channels.
 
+pub(crate) mod blocks;
 pub(crate) mod channels;
 pub mod determined;
 pub mod guided;

@@ -1,6 +1,7 @@
 //! Masks from networks: `dnn-wf` on every channel alone, `fscm-dnn` with full-rank spatial covariances.
 //!
-//! Any number of sources, also more than microphones. The sources sum to the mixture.
+//! Any number of sources, also more than microphones. The sources sum to the mixture. Long recordings are filtered block
+//! by block; since the filters change with every frame, the sources' sound is kept and not the filters.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,9 +10,10 @@ use demix_signal::settings::Settings as _;
 use demix_signal::{Complex, Progress, Stft, StftSettings, Watch, Waveform};
 use demix_spatial::source::PowerEstimator;
 use demix_spatial::{FullRank, FullRankSettings};
-use ndarray::{Array2, Array3, ArrayView2, Axis, s};
+use ndarray::{Array2, Array3, ArrayView2, ArrayView3, Axis, s};
 use serde_json::{Map, Value, json};
 
+use super::blocks::{Block, Part};
 use super::channels::Distinct;
 use super::guided::{Bridge, Clock, check_rate, common_transform, refuse_loss, source_names};
 use crate::method::Request;
@@ -64,6 +66,8 @@ pub struct WienerSeparator {
     whose: String,
     clock: Clock,
     values: Map<String, Value>,
+    /// Length of the blocks in seconds.
+    block: Option<f64>,
 }
 
 impl WienerSeparator {
@@ -120,7 +124,7 @@ impl WienerSeparator {
                 .collect()
         });
         let networks = networks.collect();
-        Ok(Self { filter, names, networks, stft, sample_rate, whose, clock, values })
+        Ok(Self { filter, names, networks, stft, sample_rate, whose, clock, values, block: None })
     }
 
     /// Masks of all sources for one channel's spectrogram, (sources, bins, frames).
@@ -158,6 +162,57 @@ impl WienerSeparator {
     }
 }
 
+/// The filters of one block.
+enum Filters {
+    /// For every channel, (sources, bins, frames).
+    Masks(Vec<Array3<f32>>),
+    /// Covariances.
+    FullRank(FullRank),
+}
+
+impl WienerSeparator {
+    /// Filters blocks of so many seconds, 0 for the whole recording at once; else blocks of 300 s from 600 s on.
+    pub fn in_blocks(mut self, seconds: f64) -> Self {
+        self.block = Some(seconds);
+        self
+    }
+
+    /// The filters for x (bins, channels, frames).
+    fn filters(
+        &self,
+        x: ArrayView3<'_, Complex<f32>>,
+        watch: &mut dyn Watch,
+    ) -> Result<Filters, SeparationError> {
+        match &self.filter {
+            Filter::PerChannel(settings) => {
+                let total = x.len_of(Axis(1));
+                let mut masks = Vec::new();
+                for channel in 0..total {
+                    masks.push(self.masks(x.index_axis(Axis(1), channel), settings.variance_floor)?);
+                    let done = channel + 1;
+                    watch.progress(Progress { stage: "networks", done, total, cost: None })?;
+                }
+                Ok(Filters::Masks(masks))
+            }
+            Filter::FullRank(settings) => {
+                Ok(Filters::FullRank(FullRank::find(x, &self.networks, settings, watch)?))
+            }
+        }
+    }
+}
+
+impl Filters {
+    /// A source on all microphones, (bins, channels, frames).
+    fn image(&self, x: ArrayView3<'_, Complex<f32>>, source: usize) -> Array3<Complex<f32>> {
+        match self {
+            Self::FullRank(found) => found.image(x, source),
+            Self::Masks(masks) => Array3::from_shape_fn(x.dim(), |(bin, channel, frame)| {
+                x[[bin, channel, frame]] * masks[channel][[source, bin, frame]]
+            }),
+        }
+    }
+}
+
 impl Separator for WienerSeparator {
     fn source_names(&self) -> Vec<String> {
         self.names.clone()
@@ -181,50 +236,36 @@ impl Separator for WienerSeparator {
         let stft = Stft::<f32>::new(&self.stft)?;
         warnings.extend(stft.warning());
         let mut seconds = Seconds::default();
-        let clock = Instant::now();
-        let x = if heard.n_channels() == 0 {
-            Array3::zeros((stft.n_bins(), 0, 0))
-        } else {
-            stft.forward_samples(&heard.samples)?
+        let blocks = match heard.n_channels() {
+            0 => Vec::new(),
+            _ => Block::of(heard.n_samples(), heard.sample_rate, self.block),
         };
-        seconds.stft += clock.elapsed().as_secs_f64();
-        let clock = Instant::now();
-        let total = heard.n_channels();
-        let mut masks = Vec::new();
-        let mut full_rank = None;
-        match &self.filter {
-            _ if total == 0 => {}
-            Filter::PerChannel(settings) => {
-                for channel in 0..total {
-                    masks.push(self.masks(x.index_axis(Axis(1), channel), settings.variance_floor)?);
-                    let done = channel + 1;
-                    watch.progress(Progress { stage: "networks", done, total, cost: None })?;
+        let (mut cost, mut iterations) = (Vec::new(), 0);
+        let mut images = vec![Array2::zeros(heard.samples.dim()); self.names.len()];
+        for (at, block) in blocks.iter().enumerate() {
+            let watch = &mut Part { watch: &mut *watch, block: at, n_blocks: blocks.len() };
+            let clock = Instant::now();
+            let x = stft.forward_samples(&block.samples_of(&heard))?;
+            seconds.stft += clock.elapsed().as_secs_f64();
+            let clock = Instant::now();
+            let filters = self.filters(x.view(), watch)?;
+            seconds.separate += clock.elapsed().as_secs_f64();
+            let clock = Instant::now();
+            for (n, whole) in images.iter_mut().enumerate() {
+                let image = filters.image(x.view(), n);
+                for (channel, whole) in whole.rows_mut().into_iter().enumerate() {
+                    block.write(sound(&stft, &image, channel, block.n_samples()), whole);
                 }
             }
-            Filter::FullRank(settings) => {
-                full_rank = Some(FullRank::find(x.view(), &self.networks, settings, watch)?);
+            seconds.synthesis += clock.elapsed().as_secs_f64();
+            if let Filters::FullRank(found) = filters {
+                iterations = iterations.max(found.cost.len().saturating_sub(1));
+                cost.extend(found.cost);
             }
         }
-        seconds.separate += clock.elapsed().as_secs_f64();
-        let (n_bins, _, n_frames) = x.dim();
-        for (n, name) in self.names.iter().enumerate() {
+        for (n, (name, image)) in self.names.iter().zip(images).enumerate() {
             let clock = Instant::now();
-            let image = full_rank.as_ref().map(|found| found.image(x.view(), n));
-            let mut samples = Array2::zeros(heard.samples.dim());
-            for (channel, mut out) in samples.rows_mut().into_iter().enumerate() {
-                let sound = stft.inverse_blocks(n_frames, heard.n_samples(), |frames, out| {
-                    for (at, frame) in frames.enumerate() {
-                        for bin in 0..n_bins {
-                            out[at * n_bins + bin] = match &image {
-                                Some(image) => image[[bin, channel, frame]],
-                                None => x[[bin, channel, frame]] * masks[channel][[n, bin, frame]],
-                            };
-                        }
-                    }
-                });
-                out.iter_mut().zip(sound).for_each(|(out, sound)| *out = sound);
-            }
-            let image = Waveform::new(distinct.restore(samples), mixture.sample_rate);
+            let image = Waveform::new(distinct.restore(image), mixture.sample_rate);
             seconds.synthesis += clock.elapsed().as_secs_f64();
             sink(Source { name: name.clone(), image }).map_err(SeparationError::Sink)?;
             let (done, total) = (n + 1, self.names.len());
@@ -232,9 +273,8 @@ impl Separator for WienerSeparator {
         }
         let mut details = Map::new();
         details.insert("network_seconds".into(), json!(self.clock.seconds()));
-        let cost = full_rank.map_or_else(Vec::new, |found| found.cost);
         Ok(Outcome {
-            iterations: cost.len().saturating_sub(1),
+            iterations,
             cost,
             stopped: "iterations",
             sums_to_mixture: true,
@@ -246,4 +286,17 @@ impl Separator for WienerSeparator {
             details,
         })
     }
+}
+
+/// One channel of a spectrogram (bins, channels, frames).
+fn sound(stft: &Stft<f32>, image: &Array3<Complex<f32>>, channel: usize, n_samples: usize) -> Vec<f32> {
+    let (n_bins, _, n_frames) = image.dim();
+    let sound = stft.inverse_blocks(n_frames, n_samples, |frames, out| {
+        for (at, frame) in frames.enumerate() {
+            for bin in 0..n_bins {
+                out[at * n_bins + bin] = image[[bin, channel, frame]];
+            }
+        }
+    });
+    sound.to_vec()
 }

@@ -35,7 +35,7 @@ use self::rows::{GROUPS, NU_OF_T_IDLMA, Row, Training};
 use self::run::{Laboratory, Networks, Score};
 use self::scene::Case;
 pub use self::table::SongParts;
-use super::train::{TrainFor, TrainRequest, TrainingSettings, train};
+use super::train::{LossName, TrainFor, TrainRequest, TrainingSettings, train};
 use super::{PipelineError, model};
 use crate::corpus::{Corpus, Part, Song};
 
@@ -309,12 +309,15 @@ fn networks(
             if !path.exists() {
                 say(&format!("training {}", path.display()));
                 let (method, nu) = match kind {
-                    Training::Plain => (TrainFor::GPopIdlma, None),
+                    Training::Plain | Training::Likelihood => (TrainFor::GPopIdlma, None),
                     Training::Student => (TrainFor::TIdlma, Some(NU_OF_T_IDLMA)),
                     Training::EmpiricalBayes => (TrainFor::EbIdlma, None),
                     Training::Product => (TrainFor::TPopIdlma, None),
                 };
-                let values = settings.training.values();
+                let mut values = settings.training.values();
+                if kind == Training::Likelihood {
+                    values.insert("loss".into(), LossName::ItakuraSaito.to_string().into());
+                }
                 let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_string);
                 train(
                     &TrainRequest {

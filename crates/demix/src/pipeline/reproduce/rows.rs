@@ -21,10 +21,19 @@ pub enum Row {
     TPop(f64),
     /// Product of Gaussian experts, with eta.
     GPop(f64),
+    /// Networks alone that learnt by the loss (20).
+    IdlmaOfLikelihood,
+    /// Product of Gaussian experts with eta = [`DRAWN_ETA`] and networks that learnt by the loss (20).
+    GPopOfLikelihood,
+    /// Product of Gaussian experts, with eta, whose low-rank parts do not follow when an output is rescaled: Algorithm 3
+    /// to the letter.
+    GPopAsPrinted(f64),
     /// Networks alone as `demix separate` runs them: on four times as many frames, after FDICA.
     IdlmaOfDemix,
     /// Product of Gaussian experts as `demix separate` runs it: the same, with a lower floor.
     GPopOfDemix,
+    /// Product of Student's t experts as `demix separate` runs it.
+    TPopOfDemix,
     /// `idlma` whose networks are the truth: a bound.
     TrueVariance,
     /// `g-pop-idlma` with eta = 1e-2 whose networks are the truth.
@@ -54,7 +63,10 @@ impl Row {
         rows.extend([Self::Idlma, Self::TIdlma, Self::EbIdlma]);
         rows.extend(NUS.map(Self::TPop));
         rows.extend(ETAS.map(Self::GPop));
-        rows.extend([Self::IdlmaOfDemix, Self::GPopOfDemix, Self::TrueVariance, Self::TrueVarianceGPop]);
+        rows.extend([Self::IdlmaOfLikelihood, Self::GPopOfLikelihood]);
+        rows.extend([1e-2, DRAWN_ETA].map(Self::GPopAsPrinted));
+        rows.extend([Self::IdlmaOfDemix, Self::GPopOfDemix, Self::TPopOfDemix]);
+        rows.extend([Self::TrueVariance, Self::TrueVarianceGPop]);
         rows
     }
 
@@ -77,6 +89,14 @@ impl Row {
             Self::EbIdlma => "eb-idlma".into(),
             Self::TPop(nu) => format!("t-pop-idlma, nu {}", power_of_ten(nu)),
             Self::GPop(eta) => format!("g-pop-idlma, eta {}", power_of_ten(eta)),
+            Self::IdlmaOfLikelihood => "idlma, loss (20)".into(),
+            Self::GPopOfLikelihood => {
+                format!("g-pop-idlma, eta {}, loss (20)", power_of_ten(DRAWN_ETA))
+            }
+            Self::GPopAsPrinted(eta) => {
+                format!("g-pop-idlma, eta {}, rescaled as printed", power_of_ten(eta))
+            }
+            Self::TPopOfDemix => "t-pop-idlma, defaults of demix".into(),
             Self::IdlmaOfDemix => "idlma, defaults of demix".into(),
             Self::GPopOfDemix => "g-pop-idlma, defaults of demix".into(),
             Self::TrueVariance => "idlma with the true variance".into(),
@@ -88,7 +108,14 @@ impl Row {
     pub fn is_random(self) -> bool {
         matches!(
             self,
-            Self::Ilrma | Self::TPop(_) | Self::GPop(_) | Self::GPopOfDemix | Self::TrueVarianceGPop
+            Self::Ilrma
+                | Self::TPop(_)
+                | Self::GPop(_)
+                | Self::GPopOfLikelihood
+                | Self::GPopAsPrinted(_)
+                | Self::GPopOfDemix
+                | Self::TPopOfDemix
+                | Self::TrueVarianceGPop
         )
     }
 
@@ -100,10 +127,12 @@ impl Row {
             | Self::Idlma
             | Self::IdlmaOfDemix
             | Self::GPop(_)
+            | Self::GPopAsPrinted(_)
             | Self::GPopOfDemix => Some(Training::Plain),
+            Self::IdlmaOfLikelihood | Self::GPopOfLikelihood => Some(Training::Likelihood),
             Self::TIdlma => Some(Training::Student),
             Self::EbIdlma => Some(Training::EmpiricalBayes),
-            Self::TPop(_) => Some(Training::Product),
+            Self::TPop(_) | Self::TPopOfDemix => Some(Training::Product),
             Self::Ilrma | Self::IlrmaOfDemix | Self::TrueVariance | Self::TrueVarianceGPop => None,
         }
     }
@@ -147,6 +176,8 @@ impl Row {
 pub enum Training {
     /// Magnitudes, for `idlma`, `g-pop-idlma`, `dnn-wf`, `fscm-dnn`.
     Plain,
+    /// For the same methods, by the loss (20).
+    Likelihood,
     /// For `t-idlma` with [`NU_OF_T_IDLMA`].
     Student,
     /// For `eb-idlma`.
@@ -163,6 +194,7 @@ impl Training {
     pub fn name(self) -> &'static str {
         match self {
             Self::Plain => "idlma",
+            Self::Likelihood => "idlma-loss-20",
             Self::Student => "t-idlma",
             Self::EmpiricalBayes => "eb-idlma",
             Self::Product => "t-pop-idlma",

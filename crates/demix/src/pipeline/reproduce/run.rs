@@ -18,7 +18,7 @@ use crate::method::{Method, Request};
 use crate::pipeline::PipelineError;
 use crate::separation::SeparationError;
 use crate::spatial::SourceNetwork;
-use crate::spatial::guided::{Family, PartSettings, ShareSettings, plan};
+use crate::spatial::guided::{DofSettings, Family, PartSettings, ShareSettings, plan};
 
 /// What one run gave.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -181,12 +181,13 @@ impl Laboratory {
         let matrices = MatrixSettings { seed, ..MatrixSettings::default() };
         // the paper's transform, start and floor for all but the rows of our own defaults
         let (settings, part) = match row {
-            Row::IdlmaOfDemix | Row::GPopOfDemix => {
+            Row::IdlmaOfDemix | Row::GPopOfDemix | Row::TPopOfDemix => {
                 (GuidedSettings { matrices, ..GuidedSettings::default() }, PartSettings::default())
             }
             _ => {
                 let (start, variance_floor) = (Some(Start::Identity), Some(FLOOR));
-                let looks = LookSettings { start, variance_floor, ..LookSettings::default() };
+                let rescale_model = !matches!(row, Row::GPopAsPrinted(_));
+                let looks = LookSettings { start, variance_floor, rescale_model, ..LookSettings::default() };
                 let settings = GuidedSettings { looks, matrices };
                 let (components, hop) = (self.components, self.stft.hop);
                 (settings, PartSettings { components, hop, ..PartSettings::default() })
@@ -196,7 +197,12 @@ impl Laboratory {
             Row::TIdlma => Family::TIdlma(Some(NU_OF_T_IDLMA)),
             Row::EbIdlma => Family::EbIdlma,
             Row::TPop(nu) => Family::TPop(Some(nu), nu),
-            Row::GPop(eta) => Family::GPop(Some(eta)),
+            Row::GPop(eta) | Row::GPopAsPrinted(eta) => Family::GPop(Some(eta)),
+            Row::GPopOfLikelihood => Family::GPop(Some(DRAWN_ETA)),
+            Row::TPopOfDemix => {
+                let dof = DofSettings::default();
+                Family::TPop(dof.nu, dof.nu_network)
+            }
             Row::GPopOfDemix => Family::GPop(ShareSettings::default().eta),
             Row::TrueVariance | Row::TrueVarianceGPop => return self.truth(scene, row, settings),
             _ => Family::Idlma,
