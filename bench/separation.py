@@ -13,6 +13,8 @@ that no seed changes depends on what nobody hears.
 Rivals: Hann windows and the settings named in the report, X scaled to unit power, their own random start, one seed
 where nothing is random. Ours: `demix separate --method NAME --seed N`, nothing else set. All results are kept in
 --cache by settings, recording and (ours) program, so the script goes on where it stopped. `--report` runs nothing.
+What rivals gave lies in bench/results/ as well, one line for each run, so that hours of theirs are not run again;
+`--keep` adds what is new, `--afresh` does not look there.
 """
 
 import argparse
@@ -30,6 +32,7 @@ from rivals import RIVALS, separate, set_threads, version
 from separation_report import markdown, text
 
 ROOT = Path(__file__).resolve().parent.parent
+KEPT = ROOT / "bench/results/rivals.jsonl"
 OURS = ["auto", "ilrma", "auxiva", "fdica", "t-ilrma"]
 STFT = {"speech": (4096, 1024), "music": (4096, 1024)}  # window, hop of the rivals
 COMPONENTS = {"speech": 2, "music": 10}
@@ -43,6 +46,8 @@ def main():
         build = ["cargo", "build", "--release", "--quiet", "-p", "demix-eval", "--example", "score"]
         subprocess.run(build, cwd=ROOT, check=True)
         run_all(arguments, results)
+    if arguments.keep:
+        results.keep()
     print(text(collected(arguments, results)))
     if arguments.markdown:
         arguments.markdown.write_text(markdown(collected(arguments, results), settings_of_rivals(arguments)))
@@ -68,6 +73,8 @@ def parse():
     parser.add_argument("--known", action="store_true", help="tell ours the number of sources")
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "demix-bench-cache")
     parser.add_argument("--refresh", action="store_true", help="forget what is cached of the methods named")
+    parser.add_argument("--keep", action="store_true", help="write what rivals gave to bench/results")
+    parser.add_argument("--afresh", action="store_true", help="run rivals again whose results lie in bench/results")
     parser.add_argument("--report", action="store_true", help="only from the cache")
     parser.add_argument("--summary", type=Path, help="a text file with the table so far, kept up to date")
     parser.add_argument("--markdown", type=Path, help="write the report there")
@@ -87,13 +94,21 @@ class Results:
     def __init__(self, arguments):
         arguments.cache.mkdir(parents=True, exist_ok=True)
         self.path = arguments.cache / "separation.jsonl"
-        lines = self.path.read_text().splitlines() if self.path.exists() else []
+        paths = [self.path] if getattr(arguments, "afresh", False) else [KEPT, self.path]
+        lines = [line for path in paths if path.exists() for line in path.read_text().splitlines()]
         self.rows = {row["key"]: row for row in map(json.loads, lines)}
 
     def add(self, row):
         self.rows[row["key"]] = row
         with self.path.open("a") as file:
             file.write(json.dumps(row) + "\n")
+
+    def keep(self):
+        """Writes the rivals' runs to the folder of results: their keys name no program of ours."""
+        rows = [row for row in self.rows.values() if row.get("method") in RIVALS]
+        rows.sort(key=lambda row: (list(RIVALS).index(row["method"]), row["case"], row["seed"]))
+        KEPT.parent.mkdir(exist_ok=True)
+        KEPT.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 def chosen_cases(arguments):
