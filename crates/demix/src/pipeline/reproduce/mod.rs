@@ -149,7 +149,7 @@ pub fn reproduce(
         settings.set(&name, &value).map_err(wrong)?;
     }
     settings.check().map_err(wrong)?;
-    let parts = settings.protocol.parts.with_all();
+    let parts = settings.protocol.parts.with_all(settings.protocol.conditions);
     let corpus = Corpus::open(&request.data)?;
     let cases = cases(&corpus, &settings.protocol)?;
     let rows = if settings.protocol.few_rows { Row::few() } else { Row::all() };

@@ -59,10 +59,6 @@ fn pictures(rows: &[Row], scores: &[MixtureScores], spectra: &Spectra) -> Vec<Dr
     all
 }
 
-fn all_songs() -> SongPart {
-    SongPart { name: "all songs".into(), text: String::new() }
-}
-
 fn name_of(group: usize) -> String {
     GROUPS[group].join("/")
 }
@@ -83,7 +79,7 @@ fn improvements(rows: &[Row], scores: &[MixtureScores], used: &[usize]) -> Optio
     let groups: Vec<&str> = names.iter().map(String::as_str).collect();
     let of_row = |row: &Row| -> (String, Vec<f64>, Vec<f64>) {
         let cells: Vec<Option<Cell>> =
-            used.iter().map(|&group| Pick::Row(*row).cell(scores, group, &all_songs())).collect();
+            used.iter().map(|&group| Pick::Row(*row).cell(scores, group, &SongPart::default())).collect();
         let value = |cell: &Option<Cell>| cell.as_ref().map_or(f64::NAN, |cell| cell.mean);
         let error = |cell: &Option<Cell>| {
             cell.as_ref().map_or(f64::NAN, |cell| (cell.interval.1 - cell.interval.0) / 2.0)
@@ -225,7 +221,7 @@ fn sweep(
         .zip(&names)
         .map(|(&group, group_name)| {
             let points = values.iter().filter_map(|&x| {
-                Some((x.log10(), Pick::Row(row(x)).cell(scores, group, &all_songs())?.mean))
+                Some((x.log10(), Pick::Row(row(x)).cell(scores, group, &SongPart::default())?.mean))
             });
             (group_name.as_str(), points.collect::<Vec<_>>())
         })

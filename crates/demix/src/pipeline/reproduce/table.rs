@@ -12,13 +12,21 @@ use crate::pipeline::evaluate::statistics::Summary;
 /// Seed of the bootstrap.
 const SEED: u64 = 0;
 
-/// A part of the songs.
+/// A part of the mixtures; all of them by default.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SongPart {
     /// Title of its table.
     pub name: String,
     /// What the names of its songs hold.
     pub text: String,
+    /// Its recording condition, counted from 1; none for all.
+    pub condition: Option<usize>,
+}
+
+impl Default for SongPart {
+    fn default() -> Self {
+        Self { name: "all songs".into(), text: String::new(), condition: None }
+    }
 }
 
 /// Parts of the songs, as `NAME=TEXT,NAME=TEXT`; none for all songs alone.
@@ -26,10 +34,18 @@ pub struct SongPart {
 pub struct SongParts(Vec<SongPart>);
 
 impl SongParts {
-    /// All songs, then the parts.
-    pub fn with_all(&self) -> Vec<SongPart> {
-        let all = SongPart { name: "all songs".into(), text: String::new() };
-        std::iter::once(all).chain(self.0.iter().cloned()).collect()
+    /// All songs, then the parts; where there are several recording conditions, the same for each of them.
+    pub fn with_all(&self, n_conditions: usize) -> Vec<SongPart> {
+        let conditions =
+            std::iter::once(None).chain((1..=n_conditions).filter(|_| n_conditions > 1).map(Some));
+        let parts: Vec<SongPart> =
+            std::iter::once(SongPart::default()).chain(self.0.iter().cloned()).collect();
+        let of_condition = |part: &SongPart, condition: Option<usize>| SongPart {
+            name: condition.map_or(part.name.clone(), |c| format!("{}, recording condition {c}", part.name)),
+            condition,
+            ..part.clone()
+        };
+        conditions.flat_map(|c| parts.iter().map(move |part| of_condition(part, c))).collect()
     }
 }
 
@@ -37,7 +53,9 @@ impl SettingValue for SongParts {
     const KIND: &'static str = "text";
     fn parse(text: &str) -> Result<Self, String> {
         let part = |part: &str| match part.split_once('=') {
-            Some((name, text)) => Ok(SongPart { name: name.trim().into(), text: text.trim().into() }),
+            Some((name, text)) => {
+                Ok(SongPart { name: name.trim().into(), text: text.trim().into(), ..SongPart::default() })
+            }
             None => {
                 Err("NAME=TEXT was expected, where the names of the part's songs hold the text".to_string())
             }
@@ -130,9 +148,10 @@ impl Pick {
 
     /// The cell of a group and part.
     pub fn cell(self, scores: &[MixtureScores], group: usize, part: &SongPart) -> Option<Cell> {
-        let of_group = scores
-            .iter()
-            .filter(|s| s.sources.iter().eq(GROUPS[group].iter()) && s.song.contains(&part.text));
+        let is_of_part = |s: &&MixtureScores| {
+            s.song.contains(&part.text) && part.condition.is_none_or(|condition| s.condition == condition)
+        };
+        let of_group = scores.iter().filter(|s| s.sources.iter().eq(GROUPS[group].iter())).filter(is_of_part);
         let runs: Vec<Vec<(u64, f64)>> =
             of_group.map(|scores| self.runs(scores)).filter(|runs| !runs.is_empty()).collect();
         if runs.is_empty() {
@@ -291,7 +310,8 @@ mod tests {
     #[test]
     fn cells_are_means_over_mixtures_and_seeds_and_choices_take_one_run_of_a_seed() {
         let scores = [mixture("1 - near", 0.0), mixture("2 - far", 2.0)];
-        let parts = SongParts::parse("near=near, far = far").unwrap().with_all();
+        let parts = SongParts::parse("near=near, far = far").unwrap().with_all(1);
+        assert_eq!(parts.len(), 3);
         let cell = |pick: Pick, part: usize| pick.cell(&scores, 0, &parts[part]).unwrap();
         assert_eq!(cell(Pick::Row(Row::Idlma), 0).mean, 4.0);
         assert_eq!(cell(Pick::Row(Row::Idlma), 1).mean, 3.0);
@@ -306,6 +326,14 @@ mod tests {
         assert!(Pick::Row(Row::Ilrma).cell(&scores, 0, &parts[0]).is_none());
         assert!(Pick::Row(Row::Idlma).cell(&scores, 1, &parts[0]).is_none());
         assert!(SongParts::parse("near").is_err());
+
+        let far = MixtureScores { condition: 2, ..scores[1].clone() };
+        let by_condition = SongParts::parse("near=near").unwrap().with_all(2);
+        let titles: Vec<&str> = by_condition.iter().map(|part| &*part.name).collect();
+        assert_eq!((titles[0], titles[1], titles.len()), ("all songs", "near", 6));
+        assert_eq!(titles[4], "all songs, recording condition 2");
+        let second = Pick::Row(Row::Idlma).cell(&[scores[0].clone(), far], 0, &by_condition[4]).unwrap();
+        assert_eq!((second.mean, second.n), (5.0, 1));
 
         let rows = [Row::Idlma, Row::GPop(1e-2), Row::GPop(1e-10)];
         let text = markdown(&rows, &scores, &parts);
