@@ -264,8 +264,8 @@ def score(images, estimates, rate):
 
 
 def collected(arguments, results):
-    """{"cases": {name: condition}, "gains": {method: {case: [SDR improvement of each seed]}}, "errors", "helped"}"""
-    found = {"cases": {}, "gains": {}, "errors": [], "helped": {}}
+    """{"cases": {name: condition}, "gains": {method: {case: [SDR improvement of each seed]}}, "errors", "helped", "earlier"}"""
+    found = {"cases": {}, "gains": {}, "errors": [], "helped": {}, "earlier": {}}
     baseline = {}
     for name, case, method, seed in jobs(arguments):
         row = results.rows.get(key_of(case, method, seed, arguments))
@@ -280,6 +280,7 @@ def collected(arguments, results):
             gain = 0.0  # as good as the mixture that went in
         elif "gain" in row:
             gain = row["gain"]  # of an earlier report, to 0.1 dB
+            found["earlier"][method] = found["earlier"].get(method, 0) + 1
         else:
             gain = sum(row["sdr"]) / len(row["sdr"]) - baseline[name]
         found["gains"].setdefault(method, {}).setdefault(name, []).append(gain)

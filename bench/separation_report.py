@@ -103,6 +103,10 @@ def markdown(found, settings):
     lines += ["", *markdown_table(header, rows), ""]
     lines += [f"- {line}" for line in goals(found)]
     lines += [f"- `{method}`: {count} runs failed until helped" for method, count in found["helped"].items()]
+    lines += [
+        f"- `{method}`: {count} cases stand as an earlier report of this script had them, to 0.1 dB"
+        for method, count in found["earlier"].items()
+    ]
     lines += [f"- failed, counted as 0 dB: {error}" for error in found["errors"]]
     lines += ["", "## Each case", "", "Median over seeds, and smallest to largest.", ""]
     methods = list(found["gains"])
