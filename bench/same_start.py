@@ -8,7 +8,7 @@ ssspy and we get the same X and, where the method has them, the same T and V; W 
 projected back onto microphone 1, are compared: the difference of their SDR against the source images (mean over
 sources of the absolute difference, and the largest), and the SDR of one against the other. `--own-starts N` adds ILRMA
 from each program's own random starts: N seeds, mean difference of the SDR over cases with a bootstrap interval over
-cases and seeds. The last line is JSON.
+cases and seeds; where ssspy ends in a singular matrix it gets noise 60 dB below the mixture. The last line is JSON.
 
 Ours is the example `demix_npy` of demix-spatial: a folder with X.npy (channels, bins, frames), T0.npy (sources, bins,
 components), V0.npy (sources, components, frames), and settings NAME=VALUE; it writes Y.npy (sources, bins, frames) at
@@ -28,7 +28,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from types import SimpleNamespace
 
-from rivals import set_threads
+from rivals import NOISE_LEVEL, set_threads
 from separation import COMPONENTS, ROOT, STFT, Results, score, target_folder
 
 NU = 5  # heavy tails, so that t-ILRMA is not ILRMA again
@@ -232,7 +232,14 @@ def own_start(case, who, seed, arguments, results):
         return np.mean(score(case.images, sound(case, y), case.rate)["sdr"])
     key = f"own start, {case.name}, {case.window}:{case.hop}, K {case.components}, {iterations} iterations, seed {seed}"
     if key not in results.rows:
-        y = run_ssspy(case.x, None, "GaussILRMA", {"spatial_algorithm": "IP1"}, iterations, case.components, seed)
+        settings = ("GaussILRMA", {"spatial_algorithm": "IP1"}, iterations, case.components, seed)
+        try:
+            y = run_ssspy(case.x, None, *settings)
+        except np.linalg.LinAlgError:
+            # a second attempt, as in separation.py
+            noise = np.random.default_rng(seed).standard_normal((2, *case.x.shape))
+            y = run_ssspy(case.x + NOISE_LEVEL * (noise[0] + 1j * noise[1]) / np.sqrt(2), None, *settings)
+            print(f"{case.name}, seed {seed}: ssspy ends in a singular matrix, without noise", file=sys.stderr)
         results.add({"key": key, **score(case.images, sound(case, y), case.rate)})
     return np.mean(results.rows[key]["sdr"])
 
