@@ -31,13 +31,15 @@ crate::choices! {
 crate::settings! {
     /// Settings of the short-time Fourier transform.
     pub struct StftSettings {
-        /// Length of the transform. Longer tells close pitches apart, shorter follows attacks; auto: the
-        /// power of two nearest to 93 ms (4096 at 44.1 kHz; dictionaries: twice that), or the next one above
-        /// `window_length`.
+        /// Length of the transform. Longer tells close pitches apart and holds more of a room's echoes, shorter
+        /// follows attacks; auto: the next power of two above `window_length`, else the one nearest to 93 ms for
+        /// masks (4096 at 44.1 kHz; dictionaries: twice that), to 512 ms for demixing, where eight windows fit into
+        /// the recording.
         pub fft: Option<usize> = None, unit "samples", range 2.0 ..= 1048576.0;
         /// Length of the window, at most `fft` (the rest is zeros); auto: `fft`.
         pub window_length: Option<usize> = None, unit "samples", range 1.0 ..= 1048576.0;
-        /// Distance of two frames, at most `window_length`; auto: a quarter of the window.
+        /// Distance of two frames, at most `window_length`; auto: a quarter of the window for masks, an eighth for
+        /// demixing.
         pub hop: Option<usize> = None, unit "samples", range 1.0 ..= 1048576.0;
         /// Window of analysis and synthesis.
         pub window: Window = Window::Hann;

@@ -8,8 +8,8 @@ use rand_chacha::rand_core::SeedableRng as _;
 use crate::determined::{self, Descent, LoopSettings, Normalization};
 use crate::guided::Trial;
 use crate::matrix::C64;
-use crate::mixture::{Mixture, Scalar};
-use crate::permutation::by_direction;
+use crate::mixture::{Mixture, Scalar, unreduced};
+use crate::plane_waves::Arrivals;
 use crate::source::{Contrast, Distribution, Laplace, LowRank, SharedLowRank, SourceModel, Spherical};
 use crate::start::{Share, Start};
 use crate::update::{MatrixSettings, Update};
@@ -42,7 +42,7 @@ demix_signal::settings! {
         pub iterations: Option<usize> = None, range 0.0 ..= 100000.0;
         /// Stop when a step lowers the cost by less than this, in nats for each source, bin and frame; 0 never stops.
         pub tolerance: f64 = 1e-6, range 0.0 ..= 1.0;
-        /// Where the demixing matrices begin; auto: fdica for low-rank models, else identity.
+        /// Where the demixing matrices begin; auto: fdica for low-rank models of two sources or more, else identity.
         pub start: Option<Start> = None;
         /// What fixes the scale of the outputs inside the loop.
         pub normalization: Normalization = Normalization::Power;
@@ -84,8 +84,8 @@ demix_signal::settings! {
 /// The source model of a method.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Model {
-    /// Every bin on its own, then alignment: by activity, or by direction where the distance in metres of neighbouring
-    /// microphones on a line is given.
+    /// Every bin on its own, then alignment by activity; given the distance in metres of neighbouring microphones on a
+    /// line, by directions of arrival as well, as far as they can be believed ([`crate::plane_waves`]).
     Fdica(Option<f64>),
     /// All bins of a source together.
     Auxiva(Contrast),
@@ -147,10 +147,12 @@ impl Blind {
         })
     }
 
-    /// The start that `auto` means.
-    pub fn start(&self) -> Start {
+    /// The start that `auto` means for so many sources.
+    pub fn start(&self, n_sources: usize) -> Start {
         self.settings.descent.start.unwrap_or(match self.model {
             Model::Fdica(_) | Model::Auxiva(_) => Start::Identity,
+            // every bin of one source alone would take the source it likes
+            Model::LowRank(..) | Model::Consistent(_) if n_sources == 1 => Start::Identity,
             Model::LowRank(..) | Model::Consistent(_) => Start::Fdica,
         })
     }
@@ -170,6 +172,13 @@ impl Blind {
                 "update=natural-gradient needs as many sources as microphones: take ip1, or overdetermined=pca",
             );
         }
+        if matches!(self.model, Model::Fdica(_)) && n_sources == 1 && n_channels > 1 {
+            return Err(SpatialError::Unsupported(format!(
+                "fdica looks at every bin on its own, and one source of {n_channels} microphones would be another one in \
+                 each: take auxiva or ilrma, or ask for as many sources as there are and keep one"
+            )));
+        }
+        self.start(n_sources).check(n_sources, n_channels)?;
         if let Some(low_rank) = low_rank {
             if low_rank.partition && self.settings.descent.normalization == Normalization::ProjectionBack {
                 return refuse(
@@ -198,12 +207,29 @@ impl Blind {
         n_sources: usize,
         watch: &mut dyn Watch,
     ) -> Result<Found, SpatialError> {
+        self.demix_components::<T>(input, None, n_sources, watch)
+    }
+
+    /// Demixes principal components: `components` is P (bins, components, microphones) of [`principal_components`], the
+    /// input P x; directions are those at the microphones.
+    ///
+    /// [`principal_components`]: crate::principal_components
+    ///
+    /// # Errors
+    /// As [`Blind::demix`].
+    pub fn demix_components<T: Scalar>(
+        &self,
+        input: &Input<'_>,
+        components: Option<&Array3<C64>>,
+        n_sources: usize,
+        watch: &mut dyn Watch,
+    ) -> Result<Found, SpatialError> {
         let mixture = Mixture::<T>::new(input.x, self.settings.matrices.simd)?;
         self.check(n_sources, mixture.n_channels())?;
         let (iterations, restarts) = (self.iterations(), self.restarts());
         let warm = match input.begin {
             Some(_) => 0,
-            None => self.start().iterations(self.settings.matrices.start_iterations),
+            None => self.start(n_sources).iterations(self.settings.matrices.start_iterations),
         };
         let total = warm + restarts * iterations;
         let begin = match input.begin {
@@ -211,7 +237,7 @@ impl Blind {
             None => {
                 let settings = self.loop_settings(self.settings.matrices.start_iterations);
                 let watch = &mut Share { watch: &mut *watch, before: 0, total };
-                self.start().begin(&mixture, n_sources, &*self.update(), &settings, None, watch)?
+                self.start(n_sources).begin(&mixture, n_sources, &*self.update(), &settings, None, watch)?
             }
         };
         let is_warm = warm > 0 || input.begin.is_some();
@@ -241,19 +267,34 @@ impl Blind {
             }
         }
         let (mut demixing, descent) = best.expect("there is at least one run");
+        let mut warnings = self.warnings(&mixture, &descent);
+        if n_sources == 1 && mixture.n_channels() > 1 {
+            warnings.push(
+                "one source is taken out of what else sounds as if that were steady noise: where others speak or play, ask \
+                 for as many sources as there are and keep the one you want"
+                    .into(),
+            );
+        }
         match self.model {
+            // bins keep the order of the block before
             Model::Fdica(_) if input.begin.is_some() => {}
             Model::Fdica(None) => demixing.align(&mixture, None),
             Model::Fdica(Some(spacing)) => {
-                let mixing = demixing.mixing(&mixture);
-                let positions: Vec<f64> = (0..mixture.n_channels()).map(|c| c as f64 * spacing).collect();
                 let step = f64::from(input.sample_rate) / (2.0 * (mixture.n_bins().max(2) - 1) as f64);
-                let frequencies: Vec<f64> = (0..mixture.n_bins()).map(|bin| bin as f64 * step).collect();
-                demixing.reorder(&by_direction(mixing.view(), &frequencies, &positions));
+                let mixing = demixing.mixing(&mixture);
+                let mixing = components.map_or(mixing.clone(), |components| unreduced(&mixing, components));
+                let arrivals = Arrivals::of(mixing.view(), step, spacing);
+                demixing.align_by_arrival(&mixture, &arrivals);
+                if arrivals.orders.is_none() {
+                    warnings.push(format!(
+                        "spacing={spacing}: the outputs are plane waves in {:.0} of 100 bins (echoes, or microphones \
+                         that stand otherwise): directions are not believed, the bins are in order by activity",
+                        100.0 * arrivals.share
+                    ));
+                }
             }
             _ => {}
         }
-        let warnings = self.warnings(&mixture, &descent);
         Ok(Found {
             demixing: demixing.matrices(&mixture),
             mixing: demixing.mixing(&mixture),
@@ -377,22 +418,22 @@ pub(crate) fn warnings_of<T: Scalar>(mixture: &Mixture<T>) -> Vec<String> {
     let poor = mixture.ranks().iter().filter(|&&rank| rank < mixture.n_channels()).count();
     if poor == n_bins {
         warnings.push(
-                "the channels are not independent of each other (copies or sums of one another): they cannot tell all \
-                 sources apart"
-                    .into(),
-            );
+            "the channels are not independent of each other (copies or sums of one another): they cannot tell all \
+             sources apart"
+                .into(),
+        );
     } else if poor * 20 > n_bins {
         warnings.push(format!(
-                "{poor} of {n_bins} frequency bins hold signal in fewer directions than there are channels (empty above a \
-                 codec's limit?): their outputs mean little"
-            ));
+            "{poor} of {n_bins} frequency bins hold signal in fewer directions than there are channels (empty above a \
+             codec's limit?): their outputs mean little"
+        ));
     }
     if mixture.n_frames() < 2 * mixture.n_channels() {
         warnings.push(format!(
-                "there are only {} frames: too few to tell {} sources apart; take a shorter window or a longer part",
-                mixture.n_frames(),
-                mixture.n_channels()
-            ));
+            "there are only {} frames: too few to tell {} sources apart; take a shorter window or a longer part",
+            mixture.n_frames(),
+            mixture.n_channels()
+        ));
     }
     warnings
 }

@@ -30,7 +30,7 @@ demix_signal::settings! {
         pub inner: usize = 10, range 1.0 ..= 10000.0;
         /// Where the demixing matrices begin; after a run of another method, the networks find out which output is whose.
         /// auto: tries fdica and identity, and keeps the former unless the networks recognise the outputs of the latter
-        /// better.
+        /// better; identity alone for a single source.
         pub start: Option<Start> = None;
         /// A network's variance is at least this share of the estimate's mean power: too small a floor trusts a network
         /// that hears nothing; auto: 0.01, and 0.001 where every network has a low-rank part beside it.
@@ -110,7 +110,15 @@ pub struct Moment<'a> {
 impl Guided {
     /// Steps of source model and demixing in all.
     pub fn iterations(&self) -> usize {
-        self.iterations_of_a_way().saturating_mul(self.ways.len())
+        self.iterations_of_a_way().saturating_mul(self.possible_ways().len())
+    }
+
+    /// The ways without those that cannot begin.
+    fn possible_ways(&self) -> Vec<Way> {
+        // of one source alone, FDICA would be another one in every bin
+        let possible = |way: &&Way| self.sources.len() > 1 || way.start != Start::Fdica;
+        let ways: Vec<Way> = self.ways.iter().filter(possible).copied().collect();
+        if ways.is_empty() { self.ways.clone() } else { ways }
     }
 
     fn iterations_of_a_way(&self) -> usize {
@@ -173,7 +181,7 @@ impl Guided {
                 )));
             }
         }
-        let mut ways = self.ways.clone();
+        let mut ways = self.possible_ways();
         if input.begin.is_some() {
             // the block before is the start of all
             ways.dedup_by_key(|way| way.product);

@@ -10,11 +10,14 @@
 //! | [`update`] | how the demixing matrices follow |
 //! | [`mixture`], [`demixing`] | x, whitened, and W |
 //! | [`rescale`], [`permutation`] | scale and order of the outputs, which the mixture leaves open |
+//! | [`plane_waves`] | what directions tell of the order |
+//! | [`cancellation_warning`] | outputs that are left of numbers much larger |
 //! | [`consistency`] | spectrograms that some waveform has |
 //! | [`instantaneous`] | mixtures x = A s without echoes: decorrelation, AMUSE, SOBI, JADE, FastICA |
 //! | `kernel`, `matrix` | the inner loops in vector instructions; small complex matrices |
 
 pub mod blind;
+mod cancellation;
 pub mod consistency;
 pub mod demixing;
 pub mod determined;
@@ -27,6 +30,7 @@ mod kernel;
 mod matrix;
 pub mod mixture;
 pub mod permutation;
+pub mod plane_waves;
 pub mod rescale;
 pub mod source;
 pub mod start;
@@ -35,6 +39,7 @@ pub mod update;
 pub use blind::{
     Blind, DemixSettings, DescentSettings, FactorStart, Found, Input, LowRankSettings, Model, SourceUpdate,
 };
+pub use cancellation::cancellation_warning;
 pub use consistency::Consistency;
 pub use demixing::{Demixing, Powers};
 pub use determined::{Descent, LoopSettings, Normalization};
@@ -43,7 +48,7 @@ pub use error::SpatialError;
 pub use full_rank::{FullRank, FullRankSettings};
 pub use guided::{Guided, GuidedSettings, Known, LookSettings, Moment, Trial, Way};
 pub use matrix::C64;
-pub use mixture::{Mixture, Scalar, principal_components};
+pub use mixture::{Mixture, Scalar, principal_components, unreduced};
 pub use rescale::Scaling;
 pub use source::SourceModel;
 pub use start::Start;

@@ -19,7 +19,7 @@ pub trait Scalar: Vectors {}
 impl<T: Vectors> Scalar for T {}
 
 /// Directions of less power than this share of the bin's strongest are empty: -130 dB, below 16 and 24 bit noise.
-const EMPTY_DIRECTION: f64 = 1e-13;
+pub(crate) const EMPTY_DIRECTION: f64 = 1e-13;
 /// Bins of less power than this share of the mean bin are empty: -200 dB.
 const EMPTY_BIN: f64 = 1e-20;
 
@@ -204,7 +204,7 @@ impl<T: Scalar> Mixture<T> {
 }
 
 /// (1/J) sum_j x x^H of one bin (channels, frames), times `gain`^2.
-fn covariance_of<S: Real>(x: ndarray::ArrayView2<'_, Complex<S>>, gain: f64) -> Vec<C64> {
+pub(crate) fn covariance_of<S: Real>(x: ndarray::ArrayView2<'_, Complex<S>>, gain: f64) -> Vec<C64> {
     let (m, n_frames) = x.dim();
     let mut c = vec![ZERO; m * m];
     let scale = gain * gain / n_frames as f64;
@@ -248,4 +248,12 @@ pub fn principal_components<S: Real>(x: ArrayView3<'_, Complex<S>>, n: usize) ->
         }
     });
     out
+}
+
+/// P^H A: columns (bins, components, sources) of the components P x at the microphones, since rows of P are orthonormal.
+pub fn unreduced(mixing: &ndarray::Array3<C64>, components: &ndarray::Array3<C64>) -> ndarray::Array3<C64> {
+    let (n_bins, k, m) = components.dim();
+    ndarray::Array3::from_shape_fn((n_bins, m, mixing.len_of(Axis(2))), |(bin, c, source)| {
+        (0..k).map(|p| components[[bin, p, c]].conj() * mixing[[bin, p, source]]).sum()
+    })
 }

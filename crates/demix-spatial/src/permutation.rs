@@ -3,16 +3,14 @@
 //! - [`by_activity`]: outputs of one source are loud at the same times in all bins. Power ratios
 //!   |y_n|^2 / sum_n |y_n|^2 are compared by correlation (Sawada, Araki and Makino 2011), with neighbouring and harmonic
 //!   bins above all. Groups of bins join the surest pair first, so that no early guess spoils what comes after.
-//! - [`by_direction`]: outputs of one source arrive from one direction; needs the positions of the microphones: Saruwatari
-//!   et al. 2003, Sawada et al. 2004.
+//! - [`by_activity_and_orders`]: where the order of a bin is known otherwise, it counts as much as some of its
+//!   neighbours; from directions of arrival see [`crate::plane_waves`].
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BinaryHeap};
 
 use ndarray::{Array2, Array3, ArrayView3, Axis, s};
 use rayon::prelude::*;
-
-use crate::matrix::C64;
 
 /// Rounds over all bins at the most; an alignment settles within about ten.
 const ROUNDS: usize = 50;
@@ -37,17 +35,27 @@ const KNOWN_SHARE: f64 = 0.25;
 /// in the mixture. The outputs of all bins then take the order of these sources as well as each other's.
 pub fn by_activity(power: ArrayView3<'_, f64>, expected: Option<ArrayView3<'_, f64>>) -> Array2<usize> {
     let activity = activities(power);
-    let candidates = permutations(power.len_of(Axis(1)));
     let expected = expected.map(|expected| {
         let known = activities(expected);
         let pairs = known.outer_iter().zip(activity.outer_iter());
         pairs.map(|(known, bin)| known.dot(&bin.t())).collect::<Vec<_>>()
     });
-    let expected = expected.as_deref();
+    by_evidence(&activity, expected.as_deref())
+}
+
+/// [`by_activity`], where `orders[bin][[source, output]]` is 1 for an output that is known to be this source, else 0.
+pub fn by_activity_and_orders(power: ArrayView3<'_, f64>, orders: &[Array2<f64>]) -> Array2<usize> {
+    by_evidence(&activities(power), Some(orders))
+}
+
+/// The permutation of every bin from activities and what is known of its sources, (source, output) for each bin, 1 for a
+/// perfect match.
+fn by_evidence(activity: &Array3<f64>, expected: Option<&[Array2<f64>]>) -> Array2<usize> {
+    let candidates = permutations(activity.len_of(Axis(1)));
     let of_weight = |far_weight| {
-        let mut order = Groups::new(&activity, &candidates, far_weight, expected).join();
-        settle(&mut order, &activity, &candidates, expected);
-        (agreement(&activity, &order, expected), order)
+        let mut order = Groups::new(activity, &candidates, far_weight, expected).join();
+        settle(&mut order, activity, &candidates, expected);
+        (agreement(activity, &order, expected), order)
     };
     let [more, less] = FAR_WEIGHTS;
     let (one, other) = rayon::join(|| of_weight(more), || of_weight(less));
@@ -284,7 +292,7 @@ fn total(scores: &Array2<f64>, order: &[usize]) -> f64 {
 }
 
 /// How far the best permutation is above the second best; above the mean where there are too many to try.
-fn margin(candidates: &[Vec<usize>], scores: &Array2<f64>) -> f64 {
+pub(crate) fn margin(candidates: &[Vec<usize>], scores: &Array2<f64>) -> f64 {
     if candidates.is_empty() {
         return total(scores, &greedy(scores)) - scores.sum() / scores.nrows() as f64;
     }
@@ -313,12 +321,12 @@ fn reassign(order: &mut Array2<usize>, choose: impl Fn(usize, &Array2<usize>) ->
 }
 
 /// The output of every source for which the sum of `scores[[source, output]]` is highest.
-pub(crate) fn assign(scores: &Array2<f64>) -> Vec<usize> {
+pub fn assign(scores: &Array2<f64>) -> Vec<usize> {
     best_by(&permutations(scores.nrows()), scores)
 }
 
 /// The permutation with the highest sum of `scores[[source, output]]`; the first of equals.
-fn best_by(candidates: &[Vec<usize>], scores: &Array2<f64>) -> Vec<usize> {
+pub(crate) fn best_by(candidates: &[Vec<usize>], scores: &Array2<f64>) -> Vec<usize> {
     if candidates.is_empty() {
         return greedy(scores);
     }
@@ -335,7 +343,7 @@ fn best_by(candidates: &[Vec<usize>], scores: &Array2<f64>) -> Vec<usize> {
 /// Permutations of so many outputs are enumerated; more are assigned one by one, the surest first.
 const ENUMERATED: usize = 6;
 
-fn permutations(n: usize) -> Vec<Vec<usize>> {
+pub(crate) fn permutations(n: usize) -> Vec<Vec<usize>> {
     if n > ENUMERATED {
         return Vec::new();
     }
@@ -369,76 +377,6 @@ fn greedy(scores: &Array2<f64>) -> Vec<usize> {
         taken[best.2] = true;
     }
     order
-}
-
-/// Metres per second in air at 20 degrees Celsius.
-const SPEED_OF_SOUND: f64 = 343.0;
-
-/// The permutation of every bin by direction of arrival: `order[[bin, n]]` is the output that is source n; sources are
-/// ordered by the cosine of their angle to the line from the first to the last microphone, from -1 to 1.
-///
-/// `mixing` (bins, channels, sources), `frequencies` of the bins in Hz, `positions` of the microphones in metres along
-/// their line. Bins whose outputs have no clear directions (below the first with a phase, above spatial aliasing) take the
-/// order that fits the others best.
-pub fn by_direction(mixing: ArrayView3<'_, C64>, frequencies: &[f64], positions: &[f64]) -> Array2<usize> {
-    let (n_bins, n_channels, n) = mixing.dim();
-    let mut order = Array2::from_shape_fn((n_bins, n), |(_, source)| source);
-    let aperture = positions.iter().fold(f64::NEG_INFINITY, |m, x| m.max(*x))
-        - positions.iter().fold(f64::INFINITY, |m, x| m.min(*x));
-    if n < 2 || n_channels < 2 || aperture <= 0.0 {
-        return order;
-    }
-    // unambiguous below half a wavelength
-    let aliasing = SPEED_OF_SOUND / (2.0 * aperture);
-    let usable: Vec<usize> = (0..n_bins)
-        .filter(|&bin| frequencies[bin] > 0.1 * aliasing && frequencies[bin] < 0.9 * aliasing)
-        .collect();
-    // the directions: the median over usable bins of the sorted cosines
-    let mut cosines = vec![Vec::new(); n];
-    for &bin in &usable {
-        let mut of_bin: Vec<f64> =
-            (0..n).map(|output| cosine(mixing, bin, output, frequencies[bin], positions)).collect();
-        of_bin.sort_by(f64::total_cmp);
-        cosines.iter_mut().zip(of_bin).for_each(|(all, cosine)| all.push(cosine));
-    }
-    let directions: Vec<f64> = cosines
-        .iter_mut()
-        .map(|all| {
-            all.sort_by(f64::total_cmp);
-            all.get(all.len() / 2).copied().unwrap_or(0.0)
-        })
-        .collect();
-    let candidates = permutations(n);
-    for bin in 0..n_bins {
-        // the match of a plane wave from each direction with each column: aliasing does no harm here
-        let scores = Array2::from_shape_fn((n, n), |(source, output)| {
-            let (mut sum, mut norm) = (C64::new(0.0, 0.0), 0.0);
-            for (channel, position) in positions.iter().enumerate() {
-                let a = mixing[[bin, channel, output]];
-                let phase =
-                    std::f64::consts::TAU * frequencies[bin] * position * directions[source] / SPEED_OF_SOUND;
-                let length = a.norm().max(f64::MIN_POSITIVE);
-                // magnitudes tell of the room, phases of the direction
-                sum += a / length * C64::from_polar(1.0, -phase);
-                norm += 1.0;
-            }
-            sum.norm() / norm
-        });
-        order.row_mut(bin).iter_mut().zip(best_by(&candidates, &scores)).for_each(|(old, new)| *old = new);
-    }
-    order
-}
-
-/// The cosine of the angle of an output's column, by least squares over neighbouring microphones.
-fn cosine(mixing: ArrayView3<'_, C64>, bin: usize, output: usize, frequency: f64, positions: &[f64]) -> f64 {
-    let (mut product, mut square) = (0.0, 0.0);
-    for c in 1..positions.len() {
-        let phase = (mixing[[bin, c, output]] * mixing[[bin, c - 1, output]].conj()).arg();
-        let distance = positions[c] - positions[c - 1];
-        product += phase * distance;
-        square += std::f64::consts::TAU * frequency * distance * distance / SPEED_OF_SOUND;
-    }
-    (product / square).clamp(-1.0, 1.0)
 }
 
 #[cfg(test)]
@@ -558,31 +496,6 @@ mod tests {
         assert!(order.rows().into_iter().all(|row| (0..3).all(|n| row.iter().any(|&o| o == n))));
         assert_eq!(by_activity(Array3::ones((1, 2, 3)).view(), None).dim(), (1, 2));
         assert_eq!(by_activity(Array3::ones((0, 2, 3)).view(), None).dim(), (0, 2));
-    }
-
-    #[test]
-    fn plane_waves_are_ordered_by_direction_beyond_aliasing() {
-        let positions = [0.0, 0.0566];
-        let frequencies: Vec<f64> = (0..513).map(|bin| bin as f64 * 16000.0 / 1024.0).collect();
-        let directions = [-0.7, 0.4];
-        let mut rng = ChaCha8Rng::seed_from_u64(5);
-        let mut truth = Vec::new();
-        let mut mixing = Array3::zeros((513, 2, 2));
-        for (bin, f) in frequencies.iter().enumerate() {
-            let swapped = usize::from(uniform(&mut rng) < 0.5);
-            truth.push(swapped);
-            for output in 0..2 {
-                let turn = C64::from_polar(1.0, uniform(&mut rng) * 6.0);
-                for (channel, x) in positions.iter().enumerate() {
-                    let phase = std::f64::consts::TAU * f * x * directions[output ^ swapped] / SPEED_OF_SOUND;
-                    mixing[[bin, channel, output]] = turn * C64::from_polar(0.5 + uniform(&mut rng), phase);
-                }
-            }
-        }
-        let found = by_direction(mixing.view(), &frequencies, &positions);
-        let right = (4..513).filter(|&bin| found[[bin, 0]] == truth[bin]).count();
-        // around multiples of c / (d * 1.1) both directions have the same phases
-        assert!(right > 480, "{right} of 509");
     }
 
     #[test]

@@ -5,7 +5,8 @@ use ndarray::{Array2, Array3, ArrayView3, Axis};
 
 use crate::determined::{self, LoopSettings};
 use crate::mixture::{Mixture, Scalar};
-use crate::permutation::by_activity;
+use crate::permutation::{by_activity, by_activity_and_orders};
+use crate::plane_waves::Arrivals;
 use crate::source::{Contrast, Laplace, SourceModel, Spherical};
 use crate::{Demixing, Powers, SpatialError, SpatialUpdate};
 
@@ -32,12 +33,26 @@ impl Start {
         }
     }
 
+    /// Refuses what cannot be found bin by bin.
+    ///
+    /// # Errors
+    /// FDICA for one source of several microphones.
+    pub fn check(self, n_sources: usize, n_channels: usize) -> Result<(), SpatialError> {
+        if self == Self::Fdica && n_sources == 1 && n_channels > 1 {
+            return Err(SpatialError::Unsupported(format!(
+                "start=fdica looks at every bin on its own, and one source of {n_channels} microphones would be another \
+                 one in each: take start=identity, or ask for as many sources as there are and keep one"
+            )));
+        }
+        Ok(())
+    }
+
     /// W before the first step of a method; outputs of a run are at the scale of the microphones.
     ///
     /// `expected`: what is known of the sources' powers, (bins, sources, frames), for the order of the bins after FDICA.
     ///
     /// # Errors
-    /// More sources than channels, or none; cancelling.
+    /// As [`Start::check`]; more sources than channels, or none; cancelling.
     pub fn begin<T: Scalar>(
         self,
         mixture: &Mixture<T>,
@@ -47,6 +62,7 @@ impl Start {
         expected: Option<ArrayView3<'_, f32>>,
         watch: &mut dyn Watch,
     ) -> Result<Demixing, SpatialError> {
+        self.check(n_sources, mixture.n_channels())?;
         let mut model: Box<dyn SourceModel<T>> = match self {
             Self::Identity => return Demixing::identity(mixture, n_sources),
             Self::Principal => return Demixing::principal(mixture, n_sources),
@@ -86,24 +102,7 @@ impl Demixing {
     ///
     /// `expected`: the sources' powers as they are known otherwise, (bins, sources, frames).
     pub fn align<T: Scalar>(&mut self, mixture: &Mixture<T>, expected: Option<ArrayView3<'_, f32>>) {
-        let n = self.n_sources;
-        let (n_bins, n_frames, stride) = (mixture.n_bins(), mixture.n_frames(), mixture.stride());
-        let mixing = self.mixing(mixture);
-        // of a long recording, sums of neighbouring frames: time and memory stay bounded
-        let pooled = n_frames.div_ceil(MOST_FRAMES).max(1);
-        let mut power = Array3::zeros((n_bins, n, n_frames.div_ceil(pooled)));
-        let powers = Powers { mixture, demixing: self, instead: None };
-        let mut row = vec![T::ZERO; stride];
-        for (bin, mut power) in power.outer_iter_mut().enumerate() {
-            for source in 0..n {
-                powers.fill(bin, source, &mut row);
-                let scale: f64 =
-                    mixing.slice(ndarray::s![bin, .., source]).iter().map(|a| a.norm_sqr()).sum();
-                for (power, y) in power.row_mut(source).iter_mut().zip(row[..n_frames].chunks(pooled)) {
-                    *power = scale * y.iter().map(|y| y.to_double()).sum::<f64>();
-                }
-            }
-        }
+        let (power, pooled) = self.activity(mixture);
         let expected = expected.map(|expected| {
             let mut sums = Array3::<f64>::zeros(power.dim());
             for (bin, mut sums) in sums.outer_iter_mut().enumerate() {
@@ -114,6 +113,37 @@ impl Demixing {
             sums
         });
         self.reorder(&by_activity(power.view(), expected.as_ref().map(|expected| expected.view())));
+    }
+
+    /// As [`Demixing::align`], by what directions tell as well; where they tell nothing, activity decides alone.
+    pub fn align_by_arrival<T: Scalar>(&mut self, mixture: &Mixture<T>, arrivals: &Arrivals) {
+        let (power, _) = self.activity(mixture);
+        self.reorder(&match &arrivals.orders {
+            Some(orders) => by_activity_and_orders(power.view(), orders),
+            None => by_activity(power.view(), None),
+        });
+    }
+
+    /// Powers of the outputs at the scale of the microphones, (bins, sources, pooled frames), and how many frames are
+    /// pooled: of a long recording sums of neighbouring frames, so that time and memory stay bounded.
+    fn activity<T: Scalar>(&self, mixture: &Mixture<T>) -> (Array3<f64>, usize) {
+        let (n, n_bins, n_frames) = (self.n_sources, mixture.n_bins(), mixture.n_frames());
+        let mixing = self.mixing(mixture);
+        let pooled = n_frames.div_ceil(MOST_FRAMES).max(1);
+        let mut power = Array3::zeros((n_bins, n, n_frames.div_ceil(pooled)));
+        let powers = Powers { mixture, demixing: self, instead: None };
+        let mut row = vec![T::ZERO; mixture.stride()];
+        for (bin, mut power) in power.outer_iter_mut().enumerate() {
+            for source in 0..n {
+                powers.fill(bin, source, &mut row);
+                let scale: f64 =
+                    mixing.slice(ndarray::s![bin, .., source]).iter().map(|a| a.norm_sqr()).sum();
+                for (power, y) in power.row_mut(source).iter_mut().zip(row[..n_frames].chunks(pooled)) {
+                    *power = scale * y.iter().map(|y| y.to_double()).sum::<f64>();
+                }
+            }
+        }
+        (power, pooled)
     }
 
     /// Row n of each bin becomes row `order[[bin, n]]`.

@@ -65,8 +65,13 @@ fn models<T: Scalar>(n: usize) -> Vec<(&'static str, AnyModel<T>)> {
         ("t", low_rank(Distribution::Student(3.0), 2.0)),
         ("ggd", low_rank(Distribution::Generalized(1.2), 2.0)),
     ];
-    let shared = SharedLowRank::random(shape, 5, Distribution::Gauss, 2.0, &mut rng);
-    all.push(("shared", Box::new(shared)));
+    for (name, distribution, domain) in [
+        ("shared", Distribution::Gauss, 2.0),
+        ("shared t, domain 1", Distribution::Student(3.0), 1.0),
+        ("shared ggd, domain 3", Distribution::Generalized(1.2), 3.0),
+    ] {
+        all.push((name, Box::new(SharedLowRank::random(shape, 5, distribution, domain, &mut rng))));
+    }
     all.push(("fdica", Box::new(Laplace::default())));
     all.push(("iva laplace", Box::new(Spherical::new(Contrast::Laplace))));
     all.push(("iva gauss", Box::new(Spherical::new(Contrast::Gauss))));

@@ -190,6 +190,17 @@ pub trait Separator: Send + Sync {
         false
     }
 
+    /// Whether it finds at most as many sources as there are channels.
+    fn is_limited_by_channels(&self) -> bool {
+        false
+    }
+
+    /// The most samples of a recording of so many that are worked on at once: what bounds the memory of spectrograms.
+    fn longest_block(&self, n_samples: usize, sample_rate: u32) -> usize {
+        let _ = sample_rate;
+        n_samples
+    }
+
     /// All settings with their values, for reports.
     fn settings(&self) -> serde_json::Map<String, serde_json::Value>;
 

@@ -3,7 +3,7 @@
 use demix::signal::Waveform;
 use ndarray::{Array2, Axis};
 
-use super::lab::{Lab, RATE, noise};
+use super::lab::{Lab, RATE, noise, residual_db};
 
 /// Noise whose bands swell and fade at syllables of its own: 6 s.
 fn talker(take: u64) -> Waveform {
@@ -53,6 +53,25 @@ fn error_of_sum(lab: &Lab, folder: &str, input: &Waveform) -> f32 {
     let sum =
         lab.sources(folder).iter().fold(Array2::<f32>::zeros(input.samples.dim()), |sum, s| sum + &s.samples);
     peak(&(&input.samples - &sum)) / peak(&input.samples)
+}
+
+#[test]
+fn sources_add_up_where_microphones_hear_the_same() {
+    // rumble and an offset that all three hear alike: images of the lowest bins are differences of large numbers
+    let lab = Lab::new();
+    let talkers: Vec<Waveform> = (1..4).map(talker).collect();
+    let n = talkers[0].n_samples();
+    let x = Array2::from_shape_fn((3, n), |(m, t)| {
+        let rumble = 0.5 + 0.3 * (std::f32::consts::TAU * 3.0 * t as f32 / RATE as f32).sin();
+        let late = |k: usize| t.checked_sub((m + 2 * k) % 3).map_or(0.0, |t| talkers[k].samples[[0, t]]);
+        rumble + 0.05 * (0..3).map(late).sum::<f32>()
+    });
+    lab.write("three.wav", &Waveform::new(x, RATE));
+    for method in ["ilrma", "auxiva"] {
+        lab.done(&format!("separate three.wav --method {method} --set iterations=20 -o {method}"));
+        let residual = residual_db(&lab.read("three.wav"), &lab.sources(&format!("{method}/three")));
+        assert!(residual < -110.0, "{method}: {residual:.0} dB");
+    }
 }
 
 #[test]
@@ -112,6 +131,43 @@ fn blocks_keep_the_order_of_the_sources_and_join_without_a_step() {
         steps.sort_by(f32::total_cmp);
         let limit = steps[steps.len() * 99 / 100];
         assert!(at_joints.iter().all(|step| *step <= limit * 1.5), "{at_joints:?} {limit}");
+    }
+}
+
+#[test]
+fn sources_keep_their_places_while_their_levels_change() {
+    let lab = Lab::new();
+    let block = 6 * RATE as usize;
+    for (name, take, levels) in [("a", 1, [1.0, 0.1, 1.0, 0.03]), ("b", 2, [0.1, 1.0, 0.03, 1.0])] {
+        let part = talker(take).samples;
+        let parts: Vec<Array2<f32>> = levels.iter().map(|&level| &part * level).collect();
+        let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
+        lab.write(
+            &format!("{name}.wav"),
+            &Waveform::new(ndarray::concatenate(Axis(1), &views).unwrap(), RATE),
+        );
+    }
+    lab.done(
+        "simulate a.wav b.wav --room 4,3,2.5 --t60 0.1 --distance 1 --array line:3:0.05 --cut-tail -o scene",
+    );
+    let references = [1, 2].map(|n| lab.read(format!("scene/image-{n}.wav")));
+    for method in ["ilrma", "fdica", "ilrma --set overdetermined=background"] {
+        lab.done(&format!(
+            "separate scene/mixture.wav --method {method} --sources 2 --set block=6 --overwrite -o out"
+        ));
+        let source = lab.read("out/mixture/source-1.wav");
+        // which of the two it is, block by block, away from the joints
+        let is_first = |at: usize| {
+            let (from, to) = (at * block + RATE as usize, (at + 1) * block - RATE as usize);
+            let part = |x: &Waveform| x.samples.row(0).slice_move(ndarray::s![from..to]).to_owned();
+            let alike = |reference: &Waveform| {
+                let reference = part(reference);
+                reference.dot(&part(&source)).abs() / reference.dot(&reference).sqrt()
+            };
+            alike(&references[0]) > alike(&references[1])
+        };
+        let places: Vec<bool> = (0..4).map(is_first).collect();
+        assert!(places.iter().all(|place| *place == places[0]), "{method}: {places:?}");
     }
 }
 
@@ -206,6 +262,32 @@ fn what_demixing_cannot_do_is_refused_before_the_work() {
         for part in parts {
             assert!(run.err.contains(part), "{line}: {}", run.err);
         }
+    }
+}
+
+#[test]
+fn one_source_of_several_microphones_is_better_than_the_mixture() {
+    let lab = scene();
+    lab.done("simulate a.wav b.wav --room 4,3,2.5 --t60 0.1 --distance 1 --array line:3:0.04 -o three");
+    let si_sdr = |reference: &Waveform, estimate: &Waveform| {
+        let (r, e) = (reference.samples.row(0), estimate.samples.row(0));
+        let target = &r * (e.dot(&r) / r.dot(&r));
+        let rest = &e - &target;
+        10.0 * (target.dot(&target) / rest.dot(&rest)).log10()
+    };
+    for method in ["ilrma", "auxiva"] {
+        lab.done(&format!("separate three/mixture.wav --method {method} --sources 1 --overwrite -o out"));
+        let best = |sound: &Waveform| {
+            let of = |n: usize| si_sdr(&lab.read(format!("three/image-{n}.wav")), sound);
+            of(1).max(of(2))
+        };
+        let (heard, found) =
+            (best(&lab.read("three/mixture.wav")), best(&lab.read("out/mixture/source-1.wav")));
+        assert!(found > heard + 2.5, "{method}: {heard:.1} to {found:.1} dB");
+    }
+    for line in ["--method fdica", "--method ilrma --set start=fdica"] {
+        let run = lab.line(&format!("separate three/mixture.wav {line} --sources 1 -o x"));
+        assert!(run.code != 0 && run.err.contains("another one in each"), "{}", run.err);
     }
 }
 

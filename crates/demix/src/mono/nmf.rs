@@ -30,7 +30,7 @@ demix_signal::choices! {
 demix_signal::choices! {
     /// The numbers that the factorisation computes with.
     pub enum Precision {
-        /// Single for -0.5 <= beta <= 3, where its range is known to serve, else double.
+        /// Single where its range is known to serve, else double: of nmf with beta below -0.5 or above 3.
         Auto = "auto",
         /// 32 bit.
         Single = "single",

@@ -1,20 +1,31 @@
 //! The method and the number of sources for a recording, and why: `--method auto`.
 
-use demix_signal::{Stft, StftSettings, Waveform};
-use demix_spatial::count_directions;
-use demix_spatial::instantaneous::convolutive_evidence;
+use std::ops::Range;
+
+use demix_signal::Waveform;
+use demix_spatial::instantaneous::{ConvolutiveEvidence, convolutive_evidence, count_sources};
+use demix_spatial::{DirectionCount, count_directions};
+use ndarray::{ArrayView2, Axis, concatenate, s};
+use rayon::prelude::*;
 
 use crate::method::DEFAULT_SOURCES;
 use crate::separation::{SeparationError, check_mixture};
 use crate::spatial::channels::Distinct;
 
-/// How much of a recording is looked at, in seconds.
-pub(super) const LOOKED_AT: f64 = 60.0;
-/// The gap of directions, in dB, that separates sources from noise: three speakers before microphones 5.66 cm apart have
-/// levels of 0, -9 and -18 dB, so that narrower gaps tell of the array and not of the number of sources.
-const LEAST_GAP: f64 = 20.0;
+/// How much of a recording may be read, in seconds: parts of its first hour are looked at.
+pub(super) const LOOKED_AT: f64 = 3600.0;
+/// A longer recording is looked at in parts: their number, and their length in seconds.
+const N_PARTS: usize = 6;
+const PART: f64 = 10.0;
+/// Every so many samples are enough to see which part of a recording tells most.
+const STRIDE: usize = 7;
 /// Two channels that differ by less than this share of their power are one channel: -60 dB.
 const SAME: f64 = 1e-6;
+/// Without echoes, what lies so many dB beneath the weakest source is the rounding of the samples: 16 bits leave 60 to
+/// 90 dB, sources panned 5 degrees apart are 27 dB apart.
+const ROUNDING_GAP: f64 = 40.0;
+/// Clipping that is worth a word, as a share of the samples.
+const CLIPPED: f64 = 0.001;
 
 /// What `auto` chose.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,17 +36,33 @@ pub(super) struct Choice {
     pub why: String,
 }
 
-/// One channel: `nmf`. Several: demixing, instantaneous where the cross spectra are real, convolutive elsewhere, into as
-/// many sources as there are directions; `nmf` again where all channels are one, or more sources are asked for than
-/// there are channels.
-pub(super) fn choose(part: &Waveform, n_sources: Option<usize>) -> Result<Choice, SeparationError> {
-    let m = part.n_channels();
-    let nmf = |why: String| Ok(Choice { method: "nmf", n_sources, why });
+/// One channel: `nmf`. Several: demixing, instantaneous where the channels differ by gains alone, convolutive elsewhere,
+/// into as many sources as there are directions that are neither echo nor noise; `nmf` again where all channels are
+/// one, or more sources are asked for than there are channels.
+pub(super) fn choose(recording: &Waveform, n_sources: Option<usize>) -> Result<Choice, SeparationError> {
+    let m = recording.n_channels();
     if m == 1 {
-        return nmf("one channel: nmf, which tells sources apart by their spectra".into());
+        let why = "one channel: nmf, which tells sources apart by their spectra".into();
+        return Ok(Choice { method: "nmf", n_sources, why });
     }
-    check_mixture(part)?;
-    let n_different = Distinct::within(part, SAME, &mut Vec::new()).len();
+    check_mixture(recording)?;
+    let parts = parts(recording);
+    let mut choice = choose_by(&parts, n_sources)?;
+    if parts.len() > 1 {
+        let seconds = recording.n_samples() as f64 / f64::from(recording.sample_rate);
+        choice.why += &format!("; {N_PARTS} parts of {PART} s, spread over {seconds:.0} s, were looked at");
+    }
+    Ok(choice)
+}
+
+/// As [`choose`], by parts of the recording.
+fn choose_by(parts: &[Waveform], n_sources: Option<usize>) -> Result<Choice, SeparationError> {
+    let views: Vec<ArrayView2<'_, f32>> = parts.iter().map(|part| part.samples.view()).collect();
+    let samples = concatenate(Axis(1), &views).expect("parts of one recording have the same channels");
+    let whole = Waveform::new(samples, parts[0].sample_rate);
+    let m = whole.n_channels();
+    let nmf = |why: String| Ok(Choice { method: "nmf", n_sources, why });
+    let n_different = Distinct::within(&whole, SAME, &mut Vec::new()).len();
     if n_different < 2 {
         return nmf(format!(
             "{m} channels that hold the same: nmf, which tells sources apart by their spectra"
@@ -46,31 +73,253 @@ pub(super) fn choose(part: &Waveform, n_sources: Option<usize>) -> Result<Choice
             "{n} sources in {n_different} different channels, too few to demix: nmf on their mean power, one mask for all"
         ));
     }
-    let evidence = convolutive_evidence(part, m)?;
-    let figure =
-        format!("the cross spectra of the channels turn by {:.4} (0: real gains)", evidence.evidence);
-    if !evidence.convolutive {
-        let n = n_sources.unwrap_or(n_different);
-        let why = format!("{m} channels, {figure}: sources panned without delays, {INSTANTANEOUS}");
-        return Ok(Choice { method: INSTANTANEOUS, n_sources: Some(n), why });
-    }
-    let (n, how) = match n_sources {
+    let (counted, how) = match n_sources {
         Some(n) => (n, format!("{n} sources as asked for")),
-        None if m == 2 => (2, "two sources".into()),
+        None if n_different == 2 => (2, "2 sources, as many as different channels".into()),
         None => {
-            let stft = StftSettings::default().for_rate(part.sample_rate);
-            let x = Stft::<f32>::new(&stft)?.forward(part)?;
-            let count = count_directions(x.data.view(), LEAST_GAP);
-            let levels: Vec<String> = count.levels.iter().map(|level| format!("{level:.0}")).collect();
-            (
-                count.n_sources,
-                format!("{} sources by the levels of {} dB", count.n_sources, levels.join(", ")),
-            )
+            let count = count_directions(parts)?;
+            (count.n_sources.min(n_different), told(&count, n_different))
         }
     };
-    let why = format!("{m} channels, {figure}: delays and echoes, ilrma; {how}");
-    Ok(Choice { method: "ilrma", n_sources: Some(n.max(DEFAULT_SOURCES.min(m))), why })
+    let evidence = convolutive_evidence(&whole, counted.max(DEFAULT_SOURCES))?;
+    let figures = format!("evidence {:.4}, threshold {}", evidence.evidence, evidence.threshold);
+    let clipped = clipping(&evidence);
+    if evidence.convolutive {
+        let why = format!(
+            "{m} channels that differ by delays and echoes ({figures}): {CONVOLUTIVE}; {how}{clipped}"
+        );
+        return Ok(Choice { method: CONVOLUTIVE, n_sources: Some(counted.max(DEFAULT_SOURCES)), why });
+    }
+    let without_rounding = count_sources(&whole, ROUNDING_GAP)?.n_sources.max(DEFAULT_SOURCES);
+    let (n, how) = match n_sources {
+        None if without_rounding < counted => {
+            let how = format!(
+                "{without_rounding} sources: what else is in {n_different} different channels is rounding"
+            );
+            (without_rounding, how)
+        }
+        _ => (counted, how),
+    };
+    let why = format!("{m} channels that differ by gains alone ({figures}): {INSTANTANEOUS}; {how}{clipped}");
+    Ok(Choice { method: INSTANTANEOUS, n_sources: Some(n), why })
 }
 
-/// The method for mixtures without delays.
+/// The methods for mixtures without delays and with them.
 const INSTANTANEOUS: &str = "sobi";
+const CONVOLUTIVE: &str = "ilrma";
+
+/// The number of sources and what was seen of it.
+fn told(count: &DirectionCount, n_different: usize) -> String {
+    let n = count.n_sources.min(n_different);
+    match (count.window, count.next) {
+        (None, _) => format!("{n} sources, as many as different channels: too short or too quiet to count"),
+        (Some(window), Some(next)) if n < n_different => {
+            let of = format!("direction {} of {n_different}", n + 1);
+            match next.is_echo() {
+                true => format!(
+                    "{n} sources: {of} is echoes, which a window of {window:.1} s makes {:.1} dB weaker than one of {:.2} s",
+                    next.fall,
+                    window / 4.0
+                ),
+                false => format!("{n} sources: {of} is as steady as noise"),
+            }
+        }
+        _ => {
+            format!("{n} sources: no direction of {n_different} different channels is mostly echoes or noise")
+        }
+    }
+}
+
+/// What is to be said of clipped samples.
+fn clipping(evidence: &ConvolutiveEvidence) -> String {
+    match evidence.clipped {
+        share if share < CLIPPED => String::new(),
+        share => format!(
+            "; {:.1} % of the samples are clipped: what was cut off is not a sum of sources, so they will leak into each \
+             other",
+            100.0 * share
+        ),
+    }
+}
+
+/// A short recording as it is; of a longer one, the part of each sixth that tells most.
+fn parts(recording: &Waveform) -> Vec<Waveform> {
+    let length = (PART * f64::from(recording.sample_rate)) as usize;
+    let n_pieces = recording.n_samples() / length;
+    if recording.n_samples() <= N_PARTS * length {
+        return vec![recording.clone()];
+    }
+    let told: Vec<f64> = (0..n_pieces)
+        .into_par_iter()
+        .map(|piece| told_by(recording.samples.slice(s![.., piece * length..(piece + 1) * length])))
+        .collect();
+    (0..N_PARTS)
+        .map(|part| {
+            let pieces: Range<usize> = part * n_pieces / N_PARTS..(part + 1) * n_pieces / N_PARTS;
+            let best = pieces.max_by(|&a, &b| told[a].total_cmp(&told[b])).unwrap_or(0);
+            let samples = recording.samples.slice(s![.., best * length..(best + 1) * length]);
+            Waveform::new(samples.to_owned(), recording.sample_rate)
+        })
+        .collect()
+}
+
+/// How loud the channels (rows) are with what they do not share: the sum of their covariance's eigenvalues but for the
+/// largest, at least. Silence and one signal at any gains tell nothing.
+fn told_by(channels: ArrayView2<'_, f32>) -> f64 {
+    let m = channels.nrows();
+    let rows: Vec<Vec<f64>> = channels
+        .outer_iter()
+        .map(|row| row.iter().step_by(STRIDE).map(|&x| f64::from(x)).collect())
+        .collect();
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let covariance: Vec<f64> = (0..m * m).map(|i| dot(&rows[i / m], &rows[i % m])).collect();
+    // the sum of squares is at most the largest eigenvalue times the sum of all
+    let sum: f64 = (0..m).map(|i| covariance[i * m + i]).sum();
+    let squares: f64 = covariance.iter().map(|c| c * c).sum();
+    if sum > 0.0 { (sum - squares / sum).max(0.0) } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::{Array2, array};
+    use rand::{RngExt as _, SeedableRng as _};
+    use rand_chacha::ChaCha8Rng;
+
+    const RATE: u32 = 8000;
+
+    fn uniform(random: &mut ChaCha8Rng) -> f32 {
+        2.0 * random.random::<f32>() - 1.0
+    }
+
+    /// Noise in syllables, each with a loudness and a colour of its own: (sources, samples).
+    fn talkers(n: usize, seconds: usize, seed: u64) -> Array2<f32> {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let mut all = Array2::zeros((n, seconds * RATE as usize));
+        for mut row in all.rows_mut() {
+            let (mut loud, mut pole, mut state) = (0.0, 0.0, 0.0);
+            for (t, x) in row.iter_mut().enumerate() {
+                if t % (RATE as usize / 6) == 0 {
+                    loud = random.random::<f32>().powi(3);
+                    pole = 0.7 * uniform(&mut random);
+                }
+                state = pole * state + 0.3 * loud * uniform(&mut random);
+                *x = state;
+            }
+        }
+        all
+    }
+
+    fn with_noise(mut samples: Array2<f32>, snr: f32, seed: u64) -> Waveform {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let power = samples.iter().map(|x| x * x).sum::<f32>() / samples.len() as f32;
+        let gain = (3.0 * power * 10f32.powf(-snr / 10.0)).sqrt();
+        samples.mapv_inplace(|x| x + gain * uniform(&mut random));
+        Waveform::new(samples, RATE)
+    }
+
+    /// Gains of two sources on `m` channels, no two alike.
+    fn panned(m: usize, seconds: usize, seed: u64) -> Array2<f32> {
+        let gains = Array2::from_shape_fn((m, 2), |(channel, n)| {
+            let angle = 0.3 + 2.5 * channel as f32 / m as f32;
+            if n == 0 { angle.cos() } else { (angle * 0.9 + 0.2).sin() }
+        });
+        gains.dot(&talkers(2, seconds, seed))
+    }
+
+    /// The second channel hears each talker some samples later or earlier than the first.
+    fn delayed(seconds: usize, seed: u64) -> Waveform {
+        let s = talkers(2, seconds, seed);
+        let at = |n: usize, t: usize, late: usize| if t < late { 0.0 } else { s[[n, t - late]] };
+        let sample = |(channel, t): (usize, usize)| match channel {
+            0 => at(0, t, 0) + 0.7 * at(1, t, 3),
+            _ => 0.8 * at(0, t, 2) + at(1, t, 0),
+        };
+        Waveform::new(Array2::from_shape_fn(s.dim(), sample), RATE)
+    }
+
+    #[test]
+    fn two_sources_by_gains_are_two_on_any_number_of_channels() {
+        for m in [3, 4, 8] {
+            let clean = Waveform::new(panned(m, 10, 1), RATE);
+            let found = choose(&clean, None).unwrap();
+            assert_eq!((found.method, found.n_sources), ("sobi", Some(2)), "{m}: {}", found.why);
+            assert!(found.why.contains("differ by gains alone (evidence 0.0000, threshold 0.005)"));
+            for snr in [40.0, 20.0, 10.0] {
+                let found = choose(&with_noise(panned(m, 10, 1), snr, 2), None).unwrap();
+                assert_eq!(
+                    (found.method, found.n_sources),
+                    ("sobi", Some(2)),
+                    "{m}, {snr} dB: {}",
+                    found.why
+                );
+                assert!(found.why.contains("direction 3 of "), "{}", found.why);
+            }
+        }
+        // all sources that there are
+        let gains = array![[1.0, 0.3, -0.4], [0.2, 1.0, 0.5], [-0.5, 0.1, 1.0]];
+        let found = choose(&Waveform::new(gains.dot(&talkers(3, 10, 3)), RATE), None).unwrap();
+        assert_eq!((found.method, found.n_sources), ("sobi", Some(3)), "{}", found.why);
+        // who asks is given what is asked for
+        let found = choose(&Waveform::new(panned(4, 10, 1), RATE), Some(3)).unwrap();
+        assert_eq!((found.method, found.n_sources), ("sobi", Some(3)));
+        let found = choose(&Waveform::new(panned(2, 10, 1), RATE), Some(3)).unwrap();
+        assert_eq!((found.method, found.n_sources), ("nmf", Some(3)), "{}", found.why);
+    }
+
+    #[test]
+    fn what_begins_late_is_seen() {
+        let rate = RATE as usize;
+        let scene = delayed(30, 4);
+        let silence = Array2::zeros((2, 61 * rate));
+        let mono = talkers(1, 61, 5);
+        let mono = concatenate(Axis(0), &[mono.view(), mono.view()]).unwrap();
+        for before in [silence, mono] {
+            let samples = concatenate(Axis(1), &[before.view(), scene.samples.view()]).unwrap();
+            let found = choose(&Waveform::new(samples, RATE), None).unwrap();
+            assert_eq!((found.method, found.n_sources), ("ilrma", Some(2)), "{}", found.why);
+            assert!(
+                found.why.ends_with("; 6 parts of 10 s, spread over 91 s, were looked at"),
+                "{}",
+                found.why
+            );
+        }
+        // what is short is looked at as a whole, and nothing is said of it
+        let found = choose(&scene, None).unwrap();
+        assert!(found.why.contains("delays and echoes (evidence 0."), "{}", found.why);
+        assert!(!found.why.contains("parts"), "{}", found.why);
+        // one signal at several gains stays one, wherever it is looked at
+        let copies = array![[1.0], [0.5]].dot(&talkers(1, 70, 6));
+        assert_eq!(choose(&Waveform::new(copies, RATE), None).unwrap().method, "nmf");
+    }
+
+    #[test]
+    fn the_part_of_each_sixth_that_tells_most_is_taken() {
+        let length = PART as usize * RATE as usize;
+        let mut samples = Array2::<f32>::zeros((2, 12 * length));
+        let noise = talkers(2, 10, 7);
+        // loud and the same on both, then softer and different
+        for (piece, gain, different) in [(0, 1.0, false), (1, 0.2, true), (4, 0.1, true), (5, 0.2, true)] {
+            for (channel, mut row) in samples.rows_mut().into_iter().enumerate() {
+                let of = noise.row(if different { channel } else { 0 });
+                row.slice_mut(s![piece * length..(piece + 1) * length]).scaled_add(gain, &of);
+            }
+        }
+        let taken = parts(&Waveform::new(samples.clone(), RATE));
+        assert_eq!(taken.len(), N_PARTS);
+        let piece = |k: usize| samples.slice(s![.., k * length..(k + 1) * length]);
+        assert_eq!(taken[0].samples, piece(1));
+        assert_eq!(taken[2].samples, piece(5));
+    }
+
+    #[test]
+    fn clipping_is_named() {
+        let mut x = delayed(10, 8);
+        let loud = 50.0 / x.peak();
+        assert!(!choose(&x, None).unwrap().why.contains("clipped"));
+        x.samples.mapv_inplace(|x| (loud * x).clamp(-1.0, 1.0));
+        let found = choose(&x, None).unwrap();
+        assert_eq!(found.method, "ilrma", "{}", found.why);
+        assert!(found.why.contains("% of the samples are clipped"), "{}", found.why);
+    }
+}

@@ -151,7 +151,7 @@ impl Job {
             )));
         }
         let separator = method.build(&request).map_err(wrong)?;
-        if let Some(n) = request.n_sources.filter(|&n| method.channels.0 > 1 && n > n_channels) {
+        if let Some(n) = request.n_sources.filter(|&n| separator.is_limited_by_channels() && n > n_channels) {
             return Err(PipelineError::WrongUse(format!(
                 "--sources {n}: {} has {n_channels} channels and {} finds at most as many sources; ask for fewer, or \
                  take --method nmf",
@@ -245,7 +245,11 @@ impl Job {
             files: writer.files.clone(),
             pictures: Vec::new(),
             report: Value::Null,
-            warnings: warnings.into_iter().chain(outcome.warnings.clone()).chain(writer.warnings()).collect(),
+            warnings: warnings
+                .into_iter()
+                .chain(outcome.warnings.clone())
+                .chain(writer.warnings(outcome.sums_to_mixture))
+                .collect(),
         };
         if plan.options.plots {
             for (name, picture) in self.pictures(&mixture, &outcome, &writer, watch)? {
@@ -439,7 +443,10 @@ impl Job {
             "iterations": outcome.iterations,
             "stopped": outcome.stopped,
             "cost": cost,
-            "sums_to_input": outcome.sums_to_mixture && self.output.reference.is_none() && writer.is_faithful(),
+            "sums_to_input": outcome.sums_to_mixture
+                && self.output.reference.is_none()
+                && writer.is_faithful()
+                && writer.adds_up(),
             "residual_db": writer.residual_db().map(number),
             "gain": writer.gain,
             "seconds": {
@@ -543,6 +550,8 @@ pub(crate) fn safe_name(name: &str) -> String {
     }
 }
 
+/// A residual below this, in dB, is rounding.
+const ADDS_UP: f64 = -90.0;
 /// Pixels of a kept spectrogram's time axis: more than any picture shows.
 const PICTURE_FRAMES: usize = 4000;
 
@@ -647,7 +656,7 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    fn warnings(&self) -> Vec<String> {
+    fn warnings(&self, sums_to_mixture: bool) -> Vec<String> {
         let clipped = self.names.iter().zip(&self.clipped).zip(&self.peaks);
         let mut warnings: Vec<String> = clipped
             .filter(|((_, n), _)| **n > 0)
@@ -661,6 +670,10 @@ impl<'a> Writer<'a> {
         if self.gain != 1.0 {
             warnings.push(format!("--clip-mode rescale: all sources were multiplied by {:.6}", self.gain));
         }
+        if let Some(residual) = self.residual_db().filter(|_| sums_to_mixture && !self.adds_up()) {
+            warnings
+                .push(format!("what the sources leave of the input is {residual:.0} dB of it, not nothing"));
+        }
         warnings
     }
 
@@ -669,6 +682,11 @@ impl<'a> Writer<'a> {
         self.gain == 1.0
             && self.plan.options.format.clip != ClipMode::Clamp
             && self.clipped.iter().all(|&n| n == 0)
+    }
+
+    /// Whether the sources add up to the mixture up to the rounding of single precision.
+    fn adds_up(&self) -> bool {
+        self.residual_db().is_none_or(|residual| residual < ADDS_UP)
     }
 
     /// 10 log10 of the energy of mixture less sources over that of the mixture; none for a silent mixture.
@@ -717,16 +735,17 @@ fn check_memory(
         }
     }
     let transform = Stft::<f32>::new(&stft.for_rate(sample_rate))?;
-    let frames = transform.n_frames(n_samples);
-    // complex single precision, and the factorised spectrogram in two layouts; the mixture, one source, their sum
+    let frames = transform.n_frames(separator.longest_block(n_samples, sample_rate));
+    // complex single precision, and the factorised spectrogram in two layouts; the mixture, one source, their sum, and
+    // what a method keeps of it
     let spectra = 8.0 * transform.n_bins() as f64 * frames as f64 * (n_channels as f64 + 1.0);
-    let bytes = spectra + 3.0 * 4.0 * n_samples as f64 * n_channels as f64;
+    let bytes = spectra + 4.0 * 4.0 * n_samples as f64 * n_channels as f64;
     let Some(free) = memory_available() else { return Ok(()) };
     if bytes > free {
         let gib = |bytes: f64| bytes / f64::from(1 << 30);
         return Err(SeparationError::Request(format!(
             "its spectrogram ({} bins x {frames} frames x {n_channels} channel{}) needs {:.1} GiB of memory, {:.1} \
-             GiB are free: raise hop, or separate a part with --start and --duration",
+             GiB are free: raise hop, lower block where the method has it, or separate a part with --start and --duration",
             transform.n_bins(),
             if n_channels == 1 { "" } else { "s" },
             gib(bytes),

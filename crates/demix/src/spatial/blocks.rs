@@ -44,6 +44,11 @@ impl Block {
             .collect()
     }
 
+    /// Length of the longest of [`Block::of`] in samples.
+    pub fn longest(n_samples: usize, sample_rate: u32, seconds: Option<f64>) -> usize {
+        Self::of(n_samples, sample_rate, seconds).into_iter().map(Self::n_samples).max().unwrap_or(n_samples)
+    }
+
     /// Length in samples.
     pub fn n_samples(self) -> usize {
         self.last - self.first

@@ -1,7 +1,8 @@
 //! Channels that tell something: silent ones and copies of others are left out, and get their images back at the end.
 
 use demix_signal::Waveform;
-use ndarray::{Array2, Axis};
+use demix_spatial::C64;
+use ndarray::{Array2, Array3, Axis};
 
 /// Where each channel's image comes from.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -87,6 +88,35 @@ impl Distinct {
         Waveform::new(mixture.samples.select(Axis(0), &self.kept()), mixture.sample_rate)
     }
 
+    /// W (bins, sources, channels) of the distinct channels for all of them: the others are not listened to.
+    pub(super) fn spread(&self, demixing: Array3<C64>) -> Array3<C64> {
+        if self.n_distinct == self.origins.len() {
+            return demixing;
+        }
+        let (n_bins, n, _) = demixing.dim();
+        let mut all = Array3::zeros((n_bins, n, self.origins.len()));
+        for (at, channel) in self.kept().into_iter().enumerate() {
+            all.index_axis_mut(Axis(2), channel).assign(&demixing.index_axis(Axis(2), at));
+        }
+        all
+    }
+
+    /// Gains (bins, channels, sources) of images on all channels, as [`Distinct::restore`].
+    pub(super) fn restore_rows(&self, gains: Array3<C64>) -> Array3<C64> {
+        if self.n_distinct == self.origins.len() {
+            return gains;
+        }
+        let (n_bins, _, n) = gains.dim();
+        let mut all = Array3::zeros((n_bins, self.origins.len(), n));
+        for (channel, origin) in self.origins.iter().enumerate() {
+            if let Origin::Channel(at, gain) = *origin {
+                let row = gains.index_axis(Axis(1), at).mapv(|a| a * f64::from(gain));
+                all.index_axis_mut(Axis(1), channel).assign(&row);
+            }
+        }
+        all
+    }
+
     /// The image on all channels from that on the distinct ones.
     pub(super) fn restore(&self, image: Array2<f32>) -> Array2<f32> {
         if self.n_distinct == self.origins.len() {
@@ -124,5 +154,30 @@ mod tests {
             ["channel 1 is silent, left out", "channel 3 is a copy of channel 2 (times -0.500), left out"]
         );
         assert_eq!(distinct.restore(distinct.pick(&mixture).samples), samples);
+    }
+
+    #[test]
+    fn filters_speak_of_all_channels() {
+        // channel 1 is silent, 3 a copy of 2
+        let samples = array![[0.0f32, 0.0, 0.0], [1.0, -2.0, 0.5], [-0.5, 1.0, -0.25], [1.0, 2.0, 0.0]];
+        let mixture = Waveform::new(samples.clone(), 8000);
+        let distinct = Distinct::of(&mixture, &mut Vec::new());
+        let numbers = |n: usize| (0..n).map(|k| C64::new(k as f64 + 1.0, -0.5 * k as f64));
+        let w = Array3::from_shape_vec((1, 2, 2), numbers(4).collect()).unwrap();
+        let a = Array3::from_shape_vec((1, 2, 2), numbers(4).collect()).unwrap();
+        let (all_w, all_a) = (distinct.spread(w.clone()), distinct.restore_rows(a.clone()));
+        assert_eq!((all_w.dim(), all_a.dim()), ((1, 2, 4), (1, 4, 2)));
+        let x = |m: usize, t: usize| f64::from(samples[[m, t]]);
+        for t in 0..3 {
+            for n in 0..2 {
+                // y from all channels is that from the distinct ones
+                let y: C64 = (0..4).map(|m| all_w[[0, n, m]] * x(m, t)).sum();
+                assert_eq!(y, w[[0, n, 0]] * x(1, t) + w[[0, n, 1]] * x(3, t));
+                // and the image on the copy is that on its original, times its gain
+                assert_eq!(all_a[[0, 2, n]] * y, all_a[[0, 1, n]] * y * -0.5);
+                assert_eq!(all_a[[0, 0, n]], C64::new(0.0, 0.0));
+                assert_eq!((all_a[[0, 1, n]], all_a[[0, 3, n]]), (a[[0, 0, n]], a[[0, 1, n]]));
+            }
+        }
     }
 }

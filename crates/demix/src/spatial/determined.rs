@@ -19,6 +19,7 @@ use serde_json::{Map, Value, json};
 use super::blocks::{Block, Part};
 use super::channels::Distinct;
 use super::guided::{self, Family, GPopSettings, IdlmaSettings, PartSettings, TIdlmaSettings, TPopSettings};
+use super::memory::Memory;
 use crate::method::Request;
 use crate::mono::nmf::Precision;
 use crate::separation::{
@@ -53,8 +54,9 @@ demix_signal::settings! {
     pub struct SpatialSoundSettings {
         /// How the outputs get the scale of the microphones.
         pub scaling: Scaling = Scaling::ProjectionBack;
-        /// What is done with more microphones than sources.
-        pub overdetermined: Overdetermined = Overdetermined::Background;
+        /// What is done with more microphones than sources; auto: pca, and background for a single source, of which pca
+        /// would leave nothing to demix.
+        pub overdetermined: Option<Overdetermined> = None;
         /// The numbers that the loop computes with; auto: single, whose result is within 0.01 dB of double.
         pub precision: Precision = Precision::Auto;
         /// Length of the blocks that a long recording is demixed in; auto: 300 s from 600 s on. 0: never.
@@ -91,8 +93,10 @@ demix_signal::settings! {
 demix_signal::settings! {
     /// How the bins of FDICA are put in one order.
     pub struct OrderSettings {
-        /// Distance between neighbouring microphones on a line: the bins are then ordered by the directions that their
-        /// outputs come from; auto: by when they are loud.
+        /// Distance between neighbouring microphones, which stand on a straight line, equally far apart, in the order of
+        /// the channels. Where hardly anything echoes (outdoors), the directions that the outputs come from then decide
+        /// the order of bins that cannot be told by when they are loud; elsewhere it changes nothing, and the report says
+        /// so. Of no use for circles and other arrays. auto: by when they are loud alone.
         pub spacing: Option<f64> = None, unit "m", range 0.0001 ..= 10.0;
     }
 }
@@ -201,11 +205,12 @@ impl Finder {
     fn find<T: Scalar>(
         &self,
         input: &Input<'_>,
+        components: Option<&Array3<C64>>,
         n_sources: usize,
         watch: &mut dyn Watch,
     ) -> Result<Found, SpatialError> {
         match self {
-            Self::Blind(blind) => blind.demix::<T>(input, n_sources, watch),
+            Self::Blind(blind) => blind.demix_components::<T>(input, components, n_sources, watch),
             Self::Guided(plan) if n_sources < plan.names.len() => Err(SpatialError::Unsupported(format!(
                 "the channels tell {n_sources} apart (silent or copied ones do not count), {} sources are named: name fewer, or take \
                  --method dnn-wf",
@@ -429,6 +434,14 @@ impl Separator for DeterminedSeparator {
         true
     }
 
+    fn is_limited_by_channels(&self) -> bool {
+        true
+    }
+
+    fn longest_block(&self, n_samples: usize, sample_rate: u32) -> usize {
+        Block::longest(n_samples, sample_rate, self.sound.block)
+    }
+
     fn settings(&self) -> Map<String, Value> {
         self.values.clone()
     }
@@ -453,7 +466,9 @@ impl Separator for DeterminedSeparator {
         }
         let heard = distinct.pick(mixture);
         let n_found = self.n_sources.min(distinct.len());
-        if n_found < self.n_sources {
+        if n_found == 0 {
+            warnings.push("all channels are silent, and so are the sources".into());
+        } else if n_found < self.n_sources {
             warnings.push(format!(
                 "{} different channel{} can tell {} apart: the other sources are silent",
                 distinct.len(),
@@ -461,12 +476,27 @@ impl Separator for DeterminedSeparator {
                 if n_found == 1 { "no sources".into() } else { format!("{n_found} sources") },
             ));
         }
+        if let Finder::Blind(blind) = &self.finder
+            && n_found > 0
+        {
+            blind.check(n_found, distinct.len())?;
+            if matches!(blind.model, Model::Fdica(Some(_))) && distinct.len() < mixture.n_channels() {
+                return Err(SeparationError::Request(format!(
+                    "spacing: {} of {} channels are silent or copies, so it is not the distance of those that are left: \
+                     leave spacing out",
+                    mixture.n_channels() - distinct.len(),
+                    mixture.n_channels()
+                )));
+            }
+        }
         if let Finder::Guided(plan) = &self.finder {
             guided::check_rate(&plan.whose, plan.sample_rate, mixture)?;
+            warnings.extend(plan.warnings.iter().cloned());
         }
         let transform = self.transform(mixture.sample_rate, mixture.n_samples());
         let stft = Stft::<f32>::new(&transform)?;
         warnings.extend(stft.warning());
+        self.refuse_crumbs(&transform, mixture.sample_rate)?;
         let mut seconds = Seconds::default();
         let solved = if n_found == 0 {
             Vec::new()
@@ -510,6 +540,7 @@ impl Separator for DeterminedSeparator {
         }
         if let Finder::Guided(plan) = &self.finder {
             details.insert("network_seconds".into(), json!(plan.clock.seconds()));
+            details.insert("network_share".into(), json!(plan.clock.seconds() / seconds.separate.max(1e-9)));
             // how much of each output its network takes for its own, block by block
             let explained: Vec<&Vec<Option<f64>>> = solved.iter().map(|part| &part.found.explained).collect();
             details.insert("explained".into(), json!(explained));
@@ -518,8 +549,8 @@ impl Separator for DeterminedSeparator {
         }
         let filters = solved.iter().map(|part| Filters {
             first_sample: part.block.first,
-            demixing: part.found.demixing.clone(),
-            images: part.gains.clone(),
+            demixing: distinct.spread(part.found.demixing.clone()),
+            images: distinct.restore_rows(part.gains.clone()),
         });
         let longest = solved.iter().map(|part| part.found.descent.iterations).max().unwrap_or(0);
         Ok(Outcome {
@@ -542,6 +573,19 @@ impl Separator for DeterminedSeparator {
 }
 
 impl DeterminedSeparator {
+    /// Refuses blocks that hold hardly a window.
+    fn refuse_crumbs(&self, transform: &StftSettings, sample_rate: u32) -> Result<(), SeparationError> {
+        let window = transform.window_length.unwrap_or(0) as f64 / f64::from(sample_rate);
+        let least = FEWEST_WINDOWS as f64 * window;
+        match self.sound.block {
+            Some(block) if block > 0.0 && block < least => Err(SeparationError::Request(format!(
+                "block={block}: a block holds at least {FEWEST_WINDOWS} windows of {window:.3} s; take {least:.1} or \
+                 more, or 0 for none"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     /// The demixing of every block.
     fn solve(
         &self,
@@ -554,6 +598,7 @@ impl DeterminedSeparator {
     ) -> Result<Vec<Solved>, SeparationError> {
         let blocks = Block::of(heard.n_samples(), heard.sample_rate, self.sound.block);
         let n_blocks = blocks.len();
+        let mut memory = Memory::default();
         let mut solved: Vec<Solved> = Vec::new();
         for (at, block) in blocks.into_iter().enumerate() {
             let clock = Instant::now();
@@ -568,27 +613,39 @@ impl DeterminedSeparator {
             seconds.stft += clock.elapsed().as_secs_f64();
             let clock = Instant::now();
             let reduction = self.reduced(&x, n_found);
-            // a principal component of one block is not that of the next: start anew in the coordinates of this one
-            let begin = solved.last().filter(|_| reduction.is_none()).map(|part| &part.found.demixing);
+            let begin = memory.demixing().map(|w| match &reduction {
+                None => w.clone(),
+                Some((_, projection)) => onto_components(w, projection),
+            });
             let input = Input {
                 x: reduction.as_ref().map_or(x.view(), |(components, _)| components.view()),
                 stft: stft.settings(),
                 n_samples: block.n_samples(),
                 sample_rate: heard.sample_rate,
-                begin,
+                begin: begin.as_ref(),
             };
+            let components = reduction.as_ref().map(|(_, projection)| projection);
             let watch = &mut Part { watch: &mut *watch, block: at, n_blocks };
             let mut found = match self.sound.precision {
-                Precision::Double => self.finder.find::<f64>(&input, n_found, watch)?,
-                Precision::Auto | Precision::Single => self.finder.find::<f32>(&input, n_found, watch)?,
+                Precision::Double => self.finder.find::<f64>(&input, components, n_found, watch)?,
+                Precision::Auto | Precision::Single => {
+                    self.finder.find::<f32>(&input, components, n_found, watch)?
+                }
             };
             if let Some((_, projection)) = &reduction {
                 found = unreduced(found, projection);
             }
+            if n_blocks > 1 {
+                // networks know which source is whose
+                let is_in_order = matches!(self.finder, Finder::Guided(_));
+                found = memory.take(found, x.view(), is_in_order);
+            }
+            let cancellation = demix_spatial::cancellation_warning(found.demixing.view(), x.view());
+            found.warnings.extend(cancellation);
             let gains =
                 rescale::gains(self.sound.scaling, found.demixing.view(), found.mixing.view(), x.view());
             for warning in &found.warnings {
-                if !warnings.contains(warning) {
+                if !warnings.iter().any(|said| without_figures(said).eq(without_figures(warning))) {
                     warnings.push(warning.clone());
                 }
             }
@@ -603,7 +660,8 @@ impl DeterminedSeparator {
     /// As many principal components as sources, where that is asked for, and the way to them (bins, N, M).
     fn reduced(&self, x: &Array3<Complex<f32>>, n: usize) -> Option<(Array3<Complex<f32>>, Array3<C64>)> {
         let (n_bins, m, n_frames) = x.dim();
-        if n == m || self.sound.overdetermined == Overdetermined::Background {
+        let usual = if n == 1 { Overdetermined::Background } else { Overdetermined::Pca };
+        if n == m || self.sound.overdetermined.unwrap_or(usual) == Overdetermined::Background {
             return None;
         }
         let projection = demix_spatial::principal_components(x.view(), n);
@@ -644,18 +702,19 @@ impl DeterminedSeparator {
         };
         let (n_bins, m, n_frames) = x.dim();
         for channel in 0..m {
-            // one row for each bin: from the microphones to this image
-            let single = |w: C64| Complex::new(w.re as f32, w.im as f32);
+            // one row for each bin: from the microphones to this image. Where microphones hear nearly the same its gains
+            // are large and cancel, so single precision would not let the images add up to the mixture
             let rows = Array2::from_shape_fn((n_bins, m), |(bin, c)| {
-                single(part.gains[[bin, channel, source]] * part.found.demixing[[bin, source, c]])
+                part.gains[[bin, channel, source]] * part.found.demixing[[bin, source, c]]
             });
             let image = stft.inverse_blocks(n_frames, block.n_samples(), |frames, out| {
                 for bin in 0..n_bins {
                     let row = rows.row(bin);
                     let x = x.slice(s![bin, .., frames.clone()]);
                     for (frame, x) in x.columns().into_iter().enumerate() {
-                        let y: Complex<f32> = row.iter().zip(x).map(|(w, x)| w * x).sum();
-                        out[frame * n_bins + bin] = y;
+                        let double = |x: &Complex<f32>| C64::new(f64::from(x.re), f64::from(x.im));
+                        let y: C64 = row.iter().zip(x).map(|(w, x)| w * double(x)).sum();
+                        out[frame * n_bins + bin] = Complex::new(y.re as f32, y.im as f32);
                     }
                 }
             });
@@ -665,6 +724,19 @@ impl DeterminedSeparator {
     }
 }
 
+/// What a sentence says but for its figures: blocks need not say the same one after the other.
+fn without_figures(sentence: &str) -> impl Iterator<Item = char> {
+    sentence.chars().filter(|c| !c.is_ascii_digit())
+}
+
+/// W of the microphones for the components of a block: W P^H, since x is P^H (P x) but for what they leave out.
+fn onto_components(demixing: &Array3<C64>, projection: &Array3<C64>) -> Array3<C64> {
+    let (n_bins, k, m) = projection.dim();
+    Array3::from_shape_fn((n_bins, demixing.len_of(Axis(1)), k), |(bin, source, p)| {
+        (0..m).map(|c| demixing[[bin, source, c]] * projection[[bin, p, c]].conj()).sum()
+    })
+}
+
 /// W and A of the components turned into those of the microphones: W P, and P^H A, since rows of P are orthonormal.
 fn unreduced(found: Found, projection: &Array3<C64>) -> Found {
     let (n_bins, k, m) = projection.dim();
@@ -672,8 +744,75 @@ fn unreduced(found: Found, projection: &Array3<C64>) -> Found {
     let demixing = Array3::from_shape_fn((n_bins, n, m), |(bin, source, c)| {
         (0..k).map(|p| found.demixing[[bin, source, p]] * projection[[bin, p, c]]).sum()
     });
-    let mixing = Array3::from_shape_fn((n_bins, m, n), |(bin, c, source)| {
-        (0..k).map(|p| projection[[bin, p, c]].conj() * found.mixing[[bin, p, source]]).sum()
-    });
+    let mixing = demix_spatial::unreduced(&found.mixing, projection);
     Found { demixing, mixing, ..found }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::method::Method;
+    use demix_signal::Spectrogram;
+
+    /// Two noises that come and go, at three microphones; the second of them is silent or not.
+    fn scene(n: usize, silent: bool) -> Waveform {
+        let mut state = 7u32;
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+        };
+        let source = |next: &mut dyn FnMut() -> f32, period: usize| -> Vec<f32> {
+            (0..n).map(|t| if (t / period).is_multiple_of(3) { next() } else { 0.05 * next() }).collect()
+        };
+        let sources = [source(&mut next, 900), source(&mut next, 1300)];
+        let heard = |m: usize, t: usize| -> f32 {
+            let late = |k: usize| t.checked_sub((m + k) % 3).map_or(0.0, |t| sources[k][t]);
+            if silent && m == 1 { 0.0 } else { 0.2 * late(0) + 0.15 * late(1) }
+        };
+        Waveform::new(Array2::from_shape_fn((3, n), |(m, t)| heard(m, t)), 8000)
+    }
+
+    #[test]
+    fn filters_make_the_sound_of_the_input_also_where_channels_are_left_out() {
+        for (silent, settings) in
+            [(true, vec![]), (false, vec![("overdetermined", "background")]), (false, vec![])]
+        {
+            let mixture = scene(24_000, silent);
+            let settings = [vec![("fft", "256"), ("hop", "128"), ("iterations", "20")], settings].concat();
+            let settings = settings.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+            let request = Request { n_sources: Some(2), n_channels: Some(3), settings, ..Request::default() };
+            let separator = Method::named("ilrma").unwrap().build(&request).unwrap();
+            let found = separator.separate(&mixture, &mut ()).unwrap();
+            let stft = Stft::<f64>::new(&found.outcome.stft).unwrap();
+            let x = stft.forward(&mixture).unwrap();
+            let filters = &found.outcome.filters[0];
+            assert_eq!(filters.demixing.dim(), (129, 2, 3));
+            for (n, source) in found.sources.iter().take(2).enumerate() {
+                let image = Array3::from_shape_fn(x.data.dim(), |(bin, channel, frame)| {
+                    let y: C64 =
+                        (0..3).map(|m| filters.demixing[[bin, n, m]] * x.data[[bin, m, frame]]).sum();
+                    filters.images[[bin, channel, n]] * y
+                });
+                let sound = stft.inverse(&Spectrogram { data: image, ..x.clone() }, mixture.n_samples());
+                let power = |x: &Array2<f64>| x.iter().map(|x| x * x).sum::<f64>();
+                let written = source.image.samples.mapv(f64::from);
+                let error = power(&(&sound - &written)) / power(&written);
+                assert!(error < 1e-10, "{silent}, source {n}: {:.0} dB", 10.0 * error.log10());
+            }
+        }
+    }
+
+    #[test]
+    fn a_block_is_longer_than_a_few_windows_and_bounds_the_memory() {
+        let request = |block: &str| Request {
+            n_channels: Some(3),
+            settings: vec![("block".into(), block.into())],
+            ..Request::default()
+        };
+        let build = |block: &str| Method::named("auxiva").unwrap().build(&request(block)).unwrap();
+        let error = build("0.01").separate(&scene(24_000, false), &mut ()).unwrap_err().to_string();
+        assert!(error.contains("block=0.01") && error.contains("take 2.0 or more"), "{error}");
+        assert!(build("30").longest_block(8000 * 3600, 8000) < 8000 * 34);
+        assert_eq!(build("0").longest_block(8000 * 3600, 8000), 8000 * 3600);
+    }
 }

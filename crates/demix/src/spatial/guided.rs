@@ -13,6 +13,7 @@ use demix_signal::{StftSettings, Waveform};
 use demix_spatial::source::{PowerEstimate, PowerEstimator, Product};
 use demix_spatial::{Guided, GuidedSettings, Known, Start, Trial, Way};
 use ndarray::{Array2, ArrayView2, s};
+use rayon::prelude::*;
 use serde_json::{Value, json};
 
 use super::determined::SpatialSoundSettings;
@@ -219,6 +220,9 @@ impl Family {
         match (self, loss) {
             // plain magnitude estimates serve everywhere but where a network has to tell its nu
             (Self::EbIdlma, Loss::EmpiricalBayes) => None,
+            (Self::EbIdlma, Loss::Product { .. } | Loss::ConditionedProduct { .. }) => {
+                Some("tells the nu of a network beside a low-rank part".into())
+            }
             (Self::EbIdlma, _) => Some("does not tell nu".into()),
             (_, Loss::SquareRoot | Loss::ItakuraSaito) => None,
             (Self::TIdlma(_), Loss::Student { nu }) => match product {
@@ -248,6 +252,8 @@ pub(crate) struct Plan {
     pub whose: String,
     /// Seconds that the networks took, summed over the runs of this plan.
     pub clock: Clock,
+    /// Sentences a user should read.
+    pub warnings: Vec<String>,
 }
 
 /// Nanoseconds, counted by several runs.
@@ -296,13 +302,14 @@ impl PowerEstimator for Bridge {
             let dim = magnitude.dim();
             let mut variance = Array2::zeros(dim);
             let (mut dof, mut expected): (Option<Array2<f32>>, Option<Array2<f32>>) = (None, None);
-            // a finer spectrogram is several of the network's, interleaved
-            for first in 0..self.step.min(dim.1) {
-                let frames = s![.., first..;self.step];
-                let said = self
-                    .network
-                    .estimate(magnitude.slice(frames), self.nu_nmf)
-                    .map_err(|e| format!("the network of {}: {e}", self.name))?;
+            // a finer spectrogram is several of the network's, interleaved; each is heard on its own
+            let frames_of = |first: usize| s![.., first..;self.step];
+            let phases = (0..self.step.min(dim.1)).into_par_iter().map(|first| {
+                let said = self.network.estimate(magnitude.slice(frames_of(first)), self.nu_nmf);
+                said.map_err(|e| format!("the network of {}: {e}", self.name))
+            });
+            for (first, said) in phases.collect::<Result<Vec<_>, _>>()?.into_iter().enumerate() {
+                let frames = frames_of(first);
                 variance.slice_mut(frames).assign(&said.sigma.mapv(|sigma| sigma * sigma));
                 if said.beside.is_some() {
                     expected
@@ -377,6 +384,22 @@ pub(crate) fn common_transform(
     Ok((header.stft.for_rate(header.sample_rate), header.sample_rate, whose))
 }
 
+/// Sentences of models that were trained to find what another name stands for here.
+pub(crate) fn misnamed(models: &[SourceNetwork]) -> Vec<String> {
+    let mixed_up = models.iter().filter(|model| {
+        let trained = &model.network.header().source;
+        *trained != model.name && models.iter().any(|other| other.name == *trained)
+    });
+    let say = |model: &SourceNetwork| {
+        let (name, trained) = (&model.name, &model.network.header().source);
+        format!(
+            "model '{name}' ({}) was trained to find {trained}, which another --model is named",
+            model.file
+        )
+    };
+    mixed_up.map(say).collect()
+}
+
 /// Refuses a mixture that models of another rate cannot hear.
 pub(crate) fn check_rate(whose: &str, sample_rate: u32, mixture: &Waveform) -> Result<(), SeparationError> {
     if mixture.sample_rate == sample_rate {
@@ -413,7 +436,7 @@ pub(crate) fn source_names(request: &Request) -> Result<Vec<String>, SeparationE
             names.push(name.clone());
         }
     }
-    let n = request.n_sources.or(request.n_channels).unwrap_or(DEFAULT_SOURCES);
+    let n = request.n_sources.or(request.n_channels).unwrap_or(names.len().max(DEFAULT_SOURCES));
     if names.len() > n {
         return Err(SeparationError::Request(format!(
             "{} sources are named ({}), {n} {}",
@@ -422,7 +445,7 @@ pub(crate) fn source_names(request: &Request) -> Result<Vec<String>, SeparationE
             if request.n_sources.is_some() {
                 "are asked for: name fewer, or raise --sources"
             } else {
-                "channels tell at most as many apart: name fewer"
+                "channels tell at most as many apart: name fewer, or take --method dnn-wf or fscm-dnn, which find any number"
             }
         )));
     }
@@ -489,14 +512,21 @@ pub(crate) fn plan(
             request.dictionaries.iter().find(|d| d.name == *name).map(|d| d.components.mapv(f64::from));
         let free = request.free.iter().find(|(free, _)| free == name).map(|(_, k)| *k);
         let alone = networks.is_empty() && dictionary.is_none();
+        if family == Family::Idlma && !networks.is_empty() && (dictionary.is_some() || free.is_some()) {
+            let what = if dictionary.is_some() { "a dictionary" } else { "--free" };
+            return Err(SeparationError::Request(format!(
+                "idlma: source '{name}' has a network, beside which {what} would go unheard; take g-pop-idlma, where \
+                 both are heard"
+            )));
+        }
         let components = match free {
             Some(k) => k,
             None if alone || family.has_low_rank_part() => part.components,
             None => 0,
         };
-        Known { networks, dictionary, components }
+        Ok(Known { networks, dictionary, components })
     });
-    let sources: Vec<Known> = sources.collect();
+    let sources = sources.collect::<Result<Vec<Known>, SeparationError>>()?;
     let starts = settings.looks.start.map_or_else(|| STARTS.to_vec(), |start| vec![start]);
     // every start and every product has its turn, the first with the first
     let ways = (0..starts.len().max(products.len()))
@@ -504,5 +534,5 @@ pub(crate) fn plan(
         .collect();
     let guided = Guided { sources, ways, settings };
     guided.check(names.len())?;
-    Ok(Plan { guided, names, stft, sample_rate, whose, clock })
+    Ok(Plan { guided, names, stft, sample_rate, whose, clock, warnings: misnamed(&request.models) })
 }

@@ -73,6 +73,10 @@ impl Separator for InstantaneousSeparator {
         numbered("source", self.n_sources).chain(self.residual.then(|| RESIDUAL.into())).collect()
     }
 
+    fn is_limited_by_channels(&self) -> bool {
+        true
+    }
+
     fn has_filters(&self) -> bool {
         true
     }

@@ -5,6 +5,7 @@ pub(crate) mod channels;
 pub mod determined;
 pub mod guided;
 pub mod instantaneous;
+mod memory;
 pub mod wiener;
 
 pub use determined::DeterminedSeparator;

@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 
 use super::blocks::{Block, Part};
 use super::channels::Distinct;
-use super::guided::{Bridge, Clock, check_rate, common_transform, refuse_loss, source_names};
+use super::guided::{Bridge, Clock, check_rate, common_transform, misnamed, refuse_loss, source_names};
 use crate::method::Request;
 use crate::separation::{Outcome, Seconds, SeparationError, Separator, Source, SourceSink, check_mixture};
 
@@ -65,6 +65,8 @@ pub struct WienerSeparator {
     sample_rate: u32,
     whose: String,
     clock: Clock,
+    /// Sentences a user should read.
+    warnings: Vec<String>,
     values: Map<String, Value>,
     /// Length of the blocks in seconds.
     block: Option<f64>,
@@ -124,7 +126,8 @@ impl WienerSeparator {
                 .collect()
         });
         let networks = networks.collect();
-        Ok(Self { filter, names, networks, stft, sample_rate, whose, clock, values, block: None })
+        let warnings = misnamed(&request.models);
+        Ok(Self { filter, names, networks, stft, sample_rate, whose, clock, warnings, values, block: None })
     }
 
     /// Masks of all sources for one channel's spectrogram, (sources, bins, frames).
@@ -218,6 +221,10 @@ impl Separator for WienerSeparator {
         self.names.clone()
     }
 
+    fn longest_block(&self, n_samples: usize, sample_rate: u32) -> usize {
+        Block::longest(n_samples, sample_rate, self.block)
+    }
+
     fn settings(&self) -> Map<String, Value> {
         self.values.clone()
     }
@@ -230,7 +237,7 @@ impl Separator for WienerSeparator {
     ) -> Result<Outcome, SeparationError> {
         check_mixture(mixture)?;
         check_rate(&self.whose, self.sample_rate, mixture)?;
-        let mut warnings = Vec::new();
+        let mut warnings = self.warnings.clone();
         let distinct = Distinct::of(mixture, &mut warnings);
         let heard = distinct.pick(mixture);
         let stft = Stft::<f32>::new(&self.stft)?;
