@@ -81,15 +81,7 @@ impl Reporter {
             bar.set_style(style_of(1));
             bar.set_prefix(one_line(name));
         }
-        Follower {
-            reporter: self,
-            bar,
-            name: name.into(),
-            stage: "",
-            clock: Instant::now(),
-            started: Instant::now(),
-            told: None,
-        }
+        Follower { reporter: self, bar, name: name.into(), stage: None, clock: Instant::now(), told: None }
     }
 }
 
@@ -138,11 +130,37 @@ pub struct Follower<'a> {
     reporter: &'a Reporter,
     bar: ProgressBar,
     name: String,
-    stage: &'static str,
-    /// Since the beginning of the work, and of its stage.
+    stage: Option<Stage>,
+    /// Since the beginning of the work.
     clock: Instant,
-    started: Instant,
     told: Option<Instant>,
+}
+
+/// The stage that the work is in.
+struct Stage {
+    name: &'static str,
+    /// Steps that were done when it began: those of earlier runs, where work goes on.
+    first: usize,
+    last: usize,
+    clock: Instant,
+}
+
+impl Stage {
+    fn new(progress: &Progress) -> Self {
+        let first = progress.done;
+        Self { name: progress.stage, first, last: first, clock: Instant::now() }
+    }
+
+    /// Whether this tells of the same stage; one that has done less than before is another of the same name.
+    fn goes_on(&self, progress: &Progress) -> bool {
+        progress.stage == self.name && progress.done >= self.last
+    }
+}
+
+/// Seconds that a stage will take after `seconds` of it, in which `done - first` of its steps were done.
+fn remaining(seconds: f64, first: usize, done: usize, total: usize) -> f64 {
+    let of_this_run = done.saturating_sub(first).max(1);
+    seconds / of_this_run as f64 * total.saturating_sub(done) as f64
 }
 
 /// Events of one stage come at most so often.
@@ -153,23 +171,32 @@ impl Watch for Follower<'_> {
         if interrupted() {
             return Err(Cancelled);
         }
-        if progress.stage != self.stage {
-            self.stage = progress.stage;
-            self.started = Instant::now();
-            self.told = None;
-            self.bar.reset();
-            self.bar.set_message(progress.stage);
-            self.bar.set_style(style_of(progress.total));
-            self.bar.tick();
-        }
         self.bar.set_length(progress.total as u64);
-        self.bar.set_position(progress.done as u64);
+        let stage = match &mut self.stage {
+            Some(stage) if stage.goes_on(&progress) => {
+                stage.last = progress.done;
+                self.bar.set_position(progress.done as u64);
+                stage
+            }
+            stage => {
+                // events of short stages of one name come no more often than others
+                if stage.as_ref().is_none_or(|stage| stage.name != progress.stage) {
+                    self.told = None;
+                }
+                self.bar.reset();
+                self.bar.set_message(progress.stage);
+                self.bar.set_style(style_of(progress.total));
+                self.bar.set_position(progress.done as u64);
+                // what earlier runs did tells nothing of the speed of this one
+                self.bar.reset_eta();
+                self.bar.tick();
+                stage.insert(Stage::new(&progress))
+            }
+        };
         let last = progress.done >= progress.total;
         if self.reporter.json && (last || self.told.is_none_or(|told| told.elapsed() >= EVENT_INTERVAL)) {
             self.told = Some(Instant::now());
-            let here = self.started.elapsed().as_secs_f64();
-            let steps_left = progress.total.saturating_sub(progress.done) as f64;
-            let remaining = here / progress.done.max(1) as f64 * steps_left;
+            let here = stage.clock.elapsed().as_secs_f64();
             self.reporter.event(&json!({
                 "event": "progress",
                 "input": self.name,
@@ -178,7 +205,7 @@ impl Watch for Follower<'_> {
                 "total": progress.total,
                 "cost": progress.cost,
                 "elapsed": self.clock.elapsed().as_secs_f64(),
-                "remaining": remaining,
+                "remaining": remaining(here, stage.first, progress.done, progress.total),
             }));
         }
         Ok(())
@@ -188,5 +215,30 @@ impl Watch for Follower<'_> {
 impl Drop for Follower<'_> {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_left_is_told_by_the_steps_of_this_run() {
+        assert_eq!(remaining(10.0, 0, 5, 20), 30.0);
+        // ten seconds for five steps, whatever earlier runs did
+        assert_eq!(remaining(10.0, 1000, 1005, 1020), 30.0);
+        assert_eq!(remaining(10.0, 7, 7, 7), 0.0);
+    }
+
+    #[test]
+    fn a_stage_ends_with_its_name_or_when_less_is_done() {
+        let tell = |stage, done| Progress { stage, done, total: 9, cost: None };
+        let mut stage = Stage::new(&tell("train", 3));
+        assert_eq!(stage.first, 3);
+        assert!(stage.goes_on(&tell("train", 3)) && stage.goes_on(&tell("train", 9)));
+        assert!(!stage.goes_on(&tell("separate", 4)));
+        stage.last = 9;
+        // the next network
+        assert!(!stage.goes_on(&tell("train", 0)));
     }
 }

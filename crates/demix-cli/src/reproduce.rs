@@ -44,7 +44,7 @@ pub fn after_help() -> String {
         "\
 Examples:
   demix reproduce --data DSD100 -o tables --quick
-  demix reproduce --data DSD100 -o tables --set width=2048 --set epochs=2000
+  demix reproduce --data DSD100 -o tables --set width=2048 --set input=linear --set output=relu
 
 Settings (--set), beside those of 'demix train':
 {settings}"

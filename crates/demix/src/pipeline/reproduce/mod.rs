@@ -6,12 +6,18 @@
 //! | room | holds |
 //! | --- | --- |
 //! | [`rows`] | the methods, and the paper's figures |
+//! | `folder` | the settings that the results of a folder are bound to |
+//! | `networks` | what is trained |
 //! | `scene` | the mixtures |
 //! | `run` | one mixture by one method |
+//! | `estimate` | how long the rest takes |
 //! | `spectra` | average spectra, and how far a Test song lies from the training songs |
 //! | `table` | means, spreads, intervals |
-//! | `page` | `index.html`, `tables.md`, `scores.csv`, pictures |
+//! | `page` | `index.html`, `tables.md`, `scores.csv`, `energies.csv`, `bands.csv`, pictures |
 
+mod estimate;
+mod folder;
+mod networks;
 mod page;
 pub mod rows;
 mod run;
@@ -19,24 +25,24 @@ mod scene;
 mod spectra;
 mod table;
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
-use demix_files::atomic::check_output_folder;
+use demix_files::atomic::{NewFolders, check_output_folder};
 use demix_files::report;
-use demix_nn::{Header, Loss};
 use demix_signal::settings::Settings as _;
 use demix_signal::{Cancelled, Progress, Watch};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use self::rows::{GROUPS, NU_OF_T_IDLMA, Row, Training};
-use self::run::{Laboratory, Networks, Score};
-use self::scene::Case;
+use self::folder::{Folder, SCORES_ENDING, scores_folder};
+use self::networks::Workshop;
+use self::rows::{GROUPS, Row};
+use self::run::{Laboratory, Score};
+use self::scene::{Case, Infos, Responses};
 pub use self::table::SongParts;
-use super::train::{LossName, TrainFor, TrainRequest, TrainingSettings, train};
-use super::{PipelineError, model};
+use super::PipelineError;
+use super::train::TrainingSettings;
 use crate::corpus::{Corpus, Part, Song};
 
 demix_signal::settings! {
@@ -131,16 +137,31 @@ pub struct MixtureScores {
     pub rows: BTreeMap<String, Vec<Score>>,
 }
 
-/// Runs the protocol, or what is left of it.
+/// Runs the protocol, or what is left of it; `say` hears every sentence that a user should read.
 ///
 /// # Errors
-/// A corpus without the sources; settings that do not fit, or that differ from those of the results that are there;
-/// cancelling, after which the same request goes on.
+/// A corpus without the sources, whose Test stems do not fit together, or with too few songs to train on; responses that
+/// are not there; settings that do not fit, or that differ from those of the results that are there: all of this before
+/// anything is trained or written. Cancelling, after which the same request goes on.
 pub fn reproduce(
     request: &ReproduceRequest,
     say: &mut dyn FnMut(&str),
     watch: &mut dyn Watch,
 ) -> Result<Reproduced, PipelineError> {
+    let settings = settings(request)?;
+    let corpus = Corpus::open(&request.data)?;
+    let done = Plan::new(request, &settings, &corpus)?.run(say, watch);
+    if matches!(done, Err(PipelineError::Cancelled)) {
+        say(&format!(
+            "stopped; what is done is kept in {}: the same command again goes on",
+            request.folder.display()
+        ));
+    }
+    done
+}
+
+/// The defaults, what `quick` means, what is asked for.
+fn settings(request: &ReproduceRequest) -> Result<ReproduceSettings, PipelineError> {
     let wrong = |e: demix_signal::settings::SettingError| PipelineError::WrongUse(e.to_string());
     let mut settings = ReproduceSettings::default();
     let quick =
@@ -149,25 +170,7 @@ pub fn reproduce(
         settings.set(&name, &value).map_err(wrong)?;
     }
     settings.check().map_err(wrong)?;
-    let parts = settings.protocol.parts.with_all(settings.protocol.conditions);
-    let corpus = Corpus::open(&request.data)?;
-    let cases = cases(&corpus, &settings.protocol)?;
-    let rows = if settings.protocol.few_rows { Row::few() } else { Row::all() };
-    let new_folders = check_output_folder(&request.folder)?;
-    same_settings(request, &settings)?;
-    drop(new_folders);
-
-    let kinds = kinds(&rows);
-    say(&estimate(&settings, &cases, &rows, kinds.len()));
-    let networks = networks(request, &settings, &kinds, say, watch)?;
-    let (stft, sample_rate) = transform(&networks)?;
-    let spectra = spectra::Spectra::of(&corpus, sample_rate)?;
-    let components = settings.protocol.components;
-    let laboratory = Laboratory { networks, stft, sample_rate, components };
-    let scores = separate(request, &settings, &laboratory, &cases, &rows, &spectra, say, watch)?;
-    let described = described(request, &settings, &laboratory);
-    let tables = page::write(&request.folder, &rows, &scores, &parts, &spectra, &described)?;
-    Ok(Reproduced { page: request.folder.join("index.html"), tables, n_mixtures: scores.len() })
+    Ok(settings)
 }
 
 /// All mixtures: songs, sources, conditions.
@@ -195,204 +198,182 @@ fn cases(corpus: &Corpus, protocol: &ProtocolSettings) -> Result<Vec<Case>, Pipe
             }));
         }
     }
+    if cases.is_empty() {
+        return Err(PipelineError::Request(format!(
+            "{}: none of its {} Test songs has {}: put these stems into one folder each",
+            corpus.folder.display(),
+            songs.len(),
+            GROUPS[..n_groups].iter().map(|group| group.join(" and ")).collect::<Vec<_>>().join(", or ")
+        )));
+    }
     Ok(cases)
 }
 
-/// The kinds of networks that rows need.
-fn kinds(rows: &[Row]) -> Vec<Training> {
-    let mut kinds: Vec<Training> = rows.iter().filter_map(|row| row.needs()).collect();
-    kinds.sort();
-    kinds.dedup();
-    kinds
+/// A mixture, and what is known of it before it is made.
+struct Mixture {
+    case: Case,
+    /// Its length.
+    seconds: f64,
+    file: PathBuf,
+    /// The scores that are there.
+    scores: Option<MixtureScores>,
+    /// Rows and seeds without a score.
+    missing: Vec<(Row, u64)>,
+    /// How many of those that are asked for have one.
+    n_kept: usize,
 }
 
-/// The names of all sources.
-fn sources() -> Vec<&'static str> {
-    let mut names: Vec<&str> = GROUPS.iter().flat_map(|group| group.iter().copied()).collect();
-    names.sort_unstable();
-    names.dedup();
-    names
+/// A reproduction that can begin: whatever can be refused before sounds are decoded is refused.
+struct Plan<'a> {
+    request: &'a ReproduceRequest,
+    settings: &'a ReproduceSettings,
+    corpus: &'a Corpus,
+    rows: Vec<Row>,
+    responses: Vec<Responses>,
+    mixtures: Vec<Mixture>,
+    workshop: Workshop<'a>,
+    /// With networks that stand in for those that are not trained yet.
+    laboratory: Laboratory,
+    folder: Folder,
+    // those still empty are removed again when this is dropped
+    _new_folders: NewFolders,
 }
 
-/// The file that holds the settings of a folder of results.
-const SETTINGS_FILE: &str = "settings.json";
-
-/// Refuses to mix results of different settings in one folder; writes the settings the first time.
-fn same_settings(request: &ReproduceRequest, settings: &ReproduceSettings) -> Result<(), PipelineError> {
-    let path = request.folder.join(SETTINGS_FILE);
-    let responses: Vec<String> =
-        request.responses.iter().map(|folder| folder.display().to_string()).collect();
-    let mut now = settings.values();
-    now.insert("data".into(), request.data.display().to_string().into());
-    now.insert("responses".into(), responses.into());
-    if !path.exists() {
-        return Ok(report::write_json(&path, &now)?);
-    }
-    let broken =
-        |why: String| PipelineError::Request(format!("{}: {why}; choose another folder", path.display()));
-    let before: Map<String, Value> = serde_json::from_slice(&report::read_bytes(&path)?)
-        .map_err(|e| broken(format!("is no settings file ({e})")))?;
-    for (name, value) in &now {
-        let old = before.get(name);
-        // more seeds and songs add results to those that are there
-        if old != Some(value)
-            && !matches!(&name[..], "seeds" | "songs" | "triples" | "conditions" | "few_rows" | "parts")
-        {
-            let old = old.map_or_else(|| "nothing".into(), Value::to_string);
-            return Err(broken(format!("was made with {name}={old}, and {name}={value} is asked for")));
-        }
-    }
-    Ok(())
-}
-
-/// What will be done and about how long it takes.
-fn estimate(settings: &ReproduceSettings, cases: &[Case], rows: &[Row], n_kinds: usize) -> String {
-    let n_networks = n_kinds * sources().len();
-    let schedule = &settings.training.schedule;
-    let steps = n_networks * schedule.epochs * schedule.batches;
-    let step = step_seconds(settings);
-    let runs: usize =
-        rows.iter().map(|row| cases.len() * if row.is_random() { settings.protocol.seeds } else { 1 }).sum();
-    let samples = settings.protocol.seconds * schedule.sample_rate as f64;
-    // a loop of 100 iterations takes about this long for each sample
-    let run = samples * SECONDS_PER_SAMPLE;
-    let hours = (steps as f64 * step + runs as f64 * run) / 3600.0;
-    format!(
-        "{n_networks} networks of at most {} steps each, {} mixtures, {runs} separations: at most about {hours:.1} hours \
-         ({:.1} of them for training) on this machine",
-        schedule.epochs * schedule.batches,
-        cases.len(),
-        steps as f64 * step / 3600.0
-    )
-}
-
-/// Seconds of a separation of two sources for each sample, as measured on two processors.
-const SECONDS_PER_SAMPLE: f64 = 3e-6;
-
-/// About how long a step of training takes: multiplications of the layers, at the speed that this machine has now.
-fn step_seconds(settings: &ReproduceSettings) -> f64 {
-    let (training, rate) = (&settings.training, settings.training.schedule.sample_rate as u32);
-    let header = Header {
-        version: demix_nn::VERSION,
-        network: training.network.clone(),
-        stft: training.transform.for_rate(rate),
-        sample_rate: rate,
-        source: String::new(),
-        loss: Loss::SquareRoot,
-        log: Value::Null,
-    };
-    let n = 192;
-    let a = ndarray::Array2::<f32>::ones((n, n));
-    let clock = Instant::now();
-    let mut sum = 0.0;
-    for _ in 0..20 {
-        sum += a.dot(&a)[[0, 0]];
-    }
-    let per_multiplication = clock.elapsed().as_secs_f64() / (20 * n * n * n) as f64;
-    debug_assert!(sum > 0.0);
-    // forward, and twice as much backward, for every weight and frame
-    3.0 * header.n_weights() as f64 * training.trainer.batch as f64 * per_multiplication
-}
-
-/// Trains what is not trained yet.
-fn networks(
-    request: &ReproduceRequest,
-    settings: &ReproduceSettings,
-    kinds: &[Training],
-    say: &mut dyn FnMut(&str),
-    watch: &mut dyn Watch,
-) -> Result<Networks, PipelineError> {
-    let mut networks = Networks::new();
-    for &kind in kinds {
-        for source in sources() {
-            let path = request.folder.join("networks").join(format!("{source}-{}.safetensors", kind.name()));
-            if !path.exists() {
-                say(&format!("training {}", path.display()));
-                let (method, nu) = match kind {
-                    Training::Plain | Training::Likelihood => (TrainFor::GPopIdlma, None),
-                    Training::Student => (TrainFor::TIdlma, Some(NU_OF_T_IDLMA)),
-                    Training::EmpiricalBayes => (TrainFor::EbIdlma, None),
-                    Training::Product => (TrainFor::TPopIdlma, None),
-                };
-                let mut values = settings.training.values();
-                if kind == Training::Likelihood {
-                    values.insert("loss".into(), LossName::ItakuraSaito.to_string().into());
-                }
-                let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_string);
-                train(
-                    &TrainRequest {
-                        data: request.data.clone(),
-                        source: source.into(),
-                        output: path.clone(),
-                        method,
-                        nu,
-                        settings: values.iter().map(|(name, value)| (name.clone(), text(value))).collect(),
-                        resume: has_state(&path),
-                        overwrite: true,
-                    },
-                    say,
-                    watch,
-                )?;
+impl<'a> Plan<'a> {
+    fn new(
+        request: &'a ReproduceRequest,
+        settings: &'a ReproduceSettings,
+        corpus: &'a Corpus,
+    ) -> Result<Self, PipelineError> {
+        let protocol = &settings.protocol;
+        let cases = cases(corpus, protocol)?;
+        let rows = if protocol.few_rows { Row::few() } else { Row::all() };
+        let responses: Vec<Responses> =
+            request.responses.iter().map(|folder| Responses::open(folder)).collect::<Result<_, _>>()?;
+        let mut infos = Infos::default();
+        let mixtures = cases
+            .into_iter()
+            .map(|case| {
+                let seconds = case.check(&responses, protocol.seconds, &mut infos)?;
+                Mixture::new(case, seconds, request, protocol, &rows)
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let kinds = networks::kinds(&rows);
+        let folder = Folder::new(request, settings)?;
+        let workshop = Workshop::new(&request.data, &request.folder, corpus, &settings.training, &kinds)?;
+        let laboratory = Laboratory {
+            networks: workshop.stand_ins()?,
+            stft: workshop.stft().clone(),
+            sample_rate: workshop.sample_rate(),
+            components: protocol.components,
+        };
+        let all: Vec<_> = laboratory.networks.values().flat_map(|kind| kind.values().cloned()).collect();
+        crate::spatial::guided::common_transform(&all, &[], "reproduce")
+            .map_err(|why| PipelineError::Request(why.to_string()))?;
+        for group in mixtures.iter().map(|mixture| mixture.case.group).collect::<BTreeSet<_>>() {
+            for row in &rows {
+                laboratory.check(GROUPS[group], *row)?;
             }
-            networks.entry(kind).or_default().insert(source.into(), model::read(source, &path)?);
+        }
+        let _new_folders = check_output_folder(&request.folder)?;
+        Ok(Self {
+            request,
+            settings,
+            corpus,
+            rows,
+            responses,
+            mixtures,
+            workshop,
+            laboratory,
+            folder,
+            _new_folders,
+        })
+    }
+
+    fn run(mut self, say: &mut dyn FnMut(&str), watch: &mut dyn Watch) -> Result<Reproduced, PipelineError> {
+        self.announce_rooms(say);
+        say(&self.estimate(watch)?);
+        let networks = std::mem::take(&mut self.laboratory.networks);
+        self.laboratory.networks = self.workshop.train(networks, &mut self.folder, say, watch)?;
+        let file = self.request.folder.join("spectra.json");
+        let spectra = spectra::Spectra::of(self.corpus, self.laboratory.sample_rate, &file, watch)?;
+        self.separate(&spectra, say, watch)?;
+
+        let protocol = &self.settings.protocol;
+        let parts = protocol.parts.with_all(protocol.conditions);
+        let described = described(self.request, self.settings, &self.laboratory);
+        let scores: Vec<MixtureScores> =
+            self.mixtures.into_iter().filter_map(|mixture| mixture.scores).collect();
+        let tables = page::write(&self.request.folder, &self.rows, &scores, &parts, &spectra, &described)?;
+        let page = self.request.folder.join("index.html");
+        Ok(Reproduced { page, tables, n_mixtures: scores.len() })
+    }
+
+    /// Says where rooms stand in for responses that are missing beside others.
+    fn announce_rooms(&self, say: &mut dyn FnMut(&str)) {
+        let sizes: BTreeSet<usize> = self.mixtures.iter().map(|m| m.case.sources().len()).collect();
+        for n in sizes.into_iter().filter(|_| !self.responses.is_empty()) {
+            if self.responses.iter().all(|folder| folder.n_microphones() != n) {
+                say(&format!(
+                    "no folder of responses has {n} microphones: rooms are simulated for {n} sources"
+                ));
+            }
         }
     }
-    Ok(networks)
-}
 
-/// Whether a training was interrupted.
-fn has_state(checkpoint: &Path) -> bool {
-    super::train::state_file(checkpoint).exists()
-}
-
-/// The networks' transform and rate.
-fn transform(networks: &Networks) -> Result<(demix_signal::StftSettings, u32), PipelineError> {
-    let all: Vec<_> = networks.values().flat_map(|of_kind| of_kind.values().cloned()).collect();
-    let (stft, rate, _) = crate::spatial::guided::common_transform(&all, &[], "reproduce")
-        .map_err(|e| PipelineError::Request(e.to_string()))?;
-    Ok((stft, rate))
-}
-
-/// Runs and judges everything that has no score yet.
-#[allow(clippy::too_many_arguments)] // the parts of one sentence
-fn separate(
-    request: &ReproduceRequest,
-    settings: &ReproduceSettings,
-    laboratory: &Laboratory,
-    cases: &[Case],
-    rows: &[Row],
-    spectra: &spectra::Spectra,
-    say: &mut dyn FnMut(&str),
-    watch: &mut dyn Watch,
-) -> Result<Vec<MixtureScores>, PipelineError> {
-    let folder = request.folder.join("scores");
-    let mut all = Vec::new();
-    for (at, case) in cases.iter().enumerate() {
-        tell(watch, at, cases.len())?;
-        let path = folder.join(format!("{}.json", case.key()));
-        let mut kept: Option<MixtureScores> = match path.exists() {
-            true => Some(serde_json::from_slice(&report::read_bytes(&path)?).map_err(|e| {
-                PipelineError::Request(format!("{}: is no file of scores ({e}); remove it", path.display()))
-            })?),
-            false => None,
-        };
-        let wanted = |row: Row| if row.is_random() { settings.protocol.seeds as u64 } else { 1 };
-        let has = |kept: &Option<MixtureScores>, row: Row, seed: u64| {
-            let runs = kept.as_ref().and_then(|kept| kept.rows.get(&row.key()));
-            runs.is_some_and(|runs| runs.iter().any(|run| run.seed == seed))
-        };
-        let missing: Vec<(Row, u64)> = rows
+    /// What is left to do, and about how long it takes.
+    fn estimate(&self, watch: &mut dyn Watch) -> Result<String, PipelineError> {
+        let schedule = &self.settings.training.schedule;
+        let (finished, n_networks) = self.workshop.n_finished();
+        let runs: Vec<estimate::Run> = self
+            .mixtures
             .iter()
-            .flat_map(|&row| (0..wanted(row)).map(move |seed| (row, seed)))
-            .filter(|&(row, seed)| !has(&kept, row, seed))
+            .flat_map(|mixture| {
+                let (n_sources, seconds) = (mixture.case.sources().len(), mixture.seconds);
+                mixture.missing.iter().map(move |&(row, _)| estimate::Run { row, n_sources, seconds })
+            })
             .collect();
-        if !missing.is_empty() {
-            let seconds = settings.protocol.seconds;
-            let Some(scene) = case.scene(&request.responses, laboratory.sample_rate, seconds, watch)? else {
+        let n_kept: usize = self.mixtures.iter().map(|mixture| mixture.n_kept).sum();
+        let training = self.workshop.seconds(watch)?;
+        let mut quiet = Quiet { outer: watch, stage: "estimate", done: 0, total: 1 };
+        let separation = estimate::separation_seconds(&self.laboratory, &runs, &mut quiet)?;
+        let there = match finished + n_kept {
+            0 => String::new(),
+            _ => format!("; {finished} networks and {n_kept} separations are there"),
+        };
+        Ok(format!(
+            "{n_networks} networks of at most {} steps each, {} mixtures, {} separations{there}: about {} at most \
+             ({} of training) on this machine",
+            schedule.epochs * schedule.batches,
+            self.mixtures.len(),
+            runs.len() + n_kept,
+            estimate::in_words(training + separation),
+            estimate::in_words(training),
+        ))
+    }
+
+    /// Runs and judges everything that has no score yet.
+    fn separate(
+        &mut self,
+        spectra: &spectra::Spectra,
+        say: &mut dyn FnMut(&str),
+        watch: &mut dyn Watch,
+    ) -> Result<(), PipelineError> {
+        const STAGE: &str = "separate";
+        let mut done: usize = self.mixtures.iter().map(|mixture| mixture.n_kept).sum();
+        let total = done + self.mixtures.iter().map(|mixture| mixture.missing.len()).sum::<usize>();
+        tell(watch, STAGE, done, total)?;
+        for mixture in self.mixtures.iter_mut().filter(|mixture| !mixture.missing.is_empty()) {
+            let (case, rate) = (&mixture.case, self.laboratory.sample_rate);
+            let mut quiet = Quiet { outer: &mut *watch, stage: STAGE, done, total };
+            let Some(scene) =
+                case.scene(&self.responses, rate, self.settings.protocol.seconds, &mut quiet)?
+            else {
                 say(&format!("{}: a stem is silent, left out", case.key()));
+                done += mixture.missing.len();
                 continue;
             };
-            let scores = kept.get_or_insert_with(|| MixtureScores {
+            let scores = mixture.scores.get_or_insert_with(|| MixtureScores {
                 song: case.song.name.clone(),
                 sources: case.sources().iter().map(|name| name.to_string()).collect(),
                 condition: case.condition + 1,
@@ -400,41 +381,63 @@ fn separate(
                 mismatch: spectra.mismatch(&case.song.name, case.sources()),
                 rows: BTreeMap::new(),
             });
-            for (row, seed) in missing {
-                let score = laboratory.run(
-                    &scene,
-                    case.sources(),
-                    row,
-                    seed,
-                    &mut Quiet { outer: watch, at, total: cases.len() },
-                )?;
+            for &(row, seed) in &mixture.missing {
+                let mut quiet = Quiet { outer: &mut *watch, stage: STAGE, done, total };
+                let score = self.laboratory.run(&scene, case.sources(), row, seed, &mut quiet)?;
                 scores.rows.entry(row.key()).or_default().push(score);
-                report::write_json(&path, scores)?;
+                report::write_json(&mixture.file, scores)?;
+                self.folder.bind()?;
+                done += 1;
+                tell(watch, STAGE, done, total)?;
             }
         }
-        all.extend(kept);
+        tell(watch, STAGE, total, total)
     }
-    tell(watch, cases.len(), cases.len())?;
-    Ok(all)
 }
 
-fn tell(watch: &mut dyn Watch, done: usize, total: usize) -> Result<(), PipelineError> {
-    watch
-        .progress(Progress { stage: "separate", done, total, cost: None })
-        .map_err(|_| PipelineError::Cancelled)
+impl Mixture {
+    fn new(
+        case: Case,
+        seconds: f64,
+        request: &ReproduceRequest,
+        protocol: &ProtocolSettings,
+        rows: &[Row],
+    ) -> Result<Self, PipelineError> {
+        let file = scores_folder(&request.folder).join(format!("{}.{SCORES_ENDING}", case.key()));
+        let scores: Option<MixtureScores> = match file.exists() {
+            true => Some(serde_json::from_slice(&report::read_bytes(&file)?).map_err(|e| {
+                PipelineError::Request(format!("{}: is no file of scores ({e}); remove it", file.display()))
+            })?),
+            false => None,
+        };
+        let n_seeds = |row: Row| if row.is_random() { protocol.seeds as u64 } else { 1 };
+        let is_there = |row: Row, seed: u64| {
+            let runs = scores.as_ref().and_then(|scores| scores.rows.get(&row.key()));
+            runs.is_some_and(|runs| runs.iter().any(|run| run.seed == seed))
+        };
+        let wanted = rows.iter().flat_map(|&row| (0..n_seeds(row)).map(move |seed| (row, seed)));
+        let (kept, missing): (Vec<_>, Vec<_>) = wanted.partition(|&(row, seed)| is_there(row, seed));
+        Ok(Self { case, seconds, file, scores, missing, n_kept: kept.len() })
+    }
 }
 
-/// Shows mixtures instead of the iterations of each.
+/// Tells of one stage.
+fn tell(watch: &mut dyn Watch, stage: &'static str, done: usize, total: usize) -> Result<(), PipelineError> {
+    Ok(watch.progress(Progress { stage, done, total, cost: None })?)
+}
+
+/// Shows the steps of a stage instead of those inside each.
 struct Quiet<'a> {
     outer: &'a mut dyn Watch,
-    at: usize,
+    stage: &'static str,
+    done: usize,
     total: usize,
 }
 
 impl Watch for Quiet<'_> {
     fn progress(&mut self, _: Progress) -> Result<(), Cancelled> {
-        let (done, total) = (self.at, self.total);
-        self.outer.progress(Progress { stage: "separate", done, total, cost: None })
+        let Self { stage, done, total, .. } = *self;
+        self.outer.progress(Progress { stage, done, total, cost: None })
     }
 }
 

@@ -6,15 +6,15 @@ use demix_figure::{BarPlot, BarSeries, LearningPanel, Picture, bars, learning_cu
 use demix_files::report;
 use serde_json::Value;
 
-use super::rows::{DRAWN_ETA, ETAS, GROUPS, NUS, Row, power_of_ten};
+use super::MixtureScores;
+use super::rows::{DRAWN_ETA, ETAS, GROUPS, NUS, Row, power_of_ten, sources};
 use super::spectra::Spectra;
-use super::table::{Cell, Pick, SongPart, csv, markdown, picks};
-use super::{MixtureScores, sources};
+use super::table::{Cell, Pick, SongPart, bands_csv, csv, energies_csv, markdown, n_mixtures, picks};
 use crate::corpus::Part;
 use crate::demo::page::{STYLE, escape, push};
 use crate::pipeline::PipelineError;
 
-/// Writes `index.html`, `tables.md`, `scores.csv` and pictures; gives the tables.
+/// Writes `index.html`, `tables.md`, `scores.csv`, `energies.csv`, `bands.csv` and pictures; gives the tables.
 ///
 /// # Errors
 /// Files that cannot be written.
@@ -28,7 +28,13 @@ pub fn write(
 ) -> Result<String, PipelineError> {
     let tables = markdown(rows, scores, parts);
     report::write_bytes(&folder.join("tables.md"), tables.as_bytes())?;
-    report::write_bytes(&folder.join("scores.csv"), csv(scores).as_bytes())?;
+    for (name, text) in [
+        ("scores.csv", csv(scores)),
+        ("energies.csv", energies_csv(scores)),
+        ("bands.csv", bands_csv(scores)),
+    ] {
+        report::write_bytes(&folder.join(name), text.as_bytes())?;
+    }
     report::write_json(&folder.join("protocol.json"), described)?;
     let mut figures = Vec::new();
     for (name, title, picture) in pictures(rows, scores, spectra) {
@@ -246,13 +252,14 @@ fn page(rows: &[Row], scores: &[MixtureScores], parts: &[SongPart], figures: &[(
          over sources, seeds and mixtures, with the 95 % bootstrap interval over mixtures and the standard deviation of the \
          seeds' means. The paper's figures stand beside ours; its songs, rooms and networks are others, so compare their \
          order, not their size. <a href=\"scores.csv\">scores.csv</a> has every number, \
-         <a href=\"protocol.json\">protocol.json</a> every setting.</p>\n</header>\n<main>\n",
+         <a href=\"energies.csv\">energies.csv</a> and <a href=\"bands.csv\">bands.csv</a> those of the parts' energies and \
+         of the bands over the iterations, <a href=\"protocol.json\">protocol.json</a> every setting.</p>\n</header>\n\
+         <main>\n",
         scores.len()
     );
     for part in parts {
-        let groups: Vec<usize> = (0..GROUPS.len())
-            .filter(|&group| Pick::Row(rows[0]).cell(scores, group, part).is_some())
-            .collect();
+        let n = |group: usize| n_mixtures(rows, scores, group, part);
+        let groups: Vec<usize> = (0..GROUPS.len()).filter(|&group| n(group) > 0).collect();
         if groups.is_empty() {
             continue;
         }
@@ -267,8 +274,9 @@ fn page(rows: &[Row], scores: &[MixtureScores], parts: &[SongPart], figures: &[(
             push(
                 &mut page,
                 format_args!(
-                    "<th scope=\"col\">{}</th><th scope=\"col\">paper</th>",
-                    escape(&name_of(group))
+                    "<th scope=\"col\">{} ({} mixtures)</th><th scope=\"col\">paper</th>",
+                    escape(&name_of(group)),
+                    n(group)
                 ),
             );
         }
@@ -276,17 +284,8 @@ fn page(rows: &[Row], scores: &[MixtureScores], parts: &[SongPart], figures: &[(
         for pick in picks(rows) {
             push(&mut page, format_args!("<tr><th scope=\"row\">{}</th>", escape(&pick.title())));
             for &group in &groups {
-                let text = pick.cell(scores, group, part).map_or_else(
-                    || "n/a".into(),
-                    |cell| {
-                        let spread = if cell.spread.is_finite() {
-                            format!(" \u{b1}{:.2}", cell.spread)
-                        } else {
-                            String::new()
-                        };
-                        format!("{:.2} [{:.1}, {:.1}]{spread}", cell.mean, cell.interval.0, cell.interval.1)
-                    },
-                );
+                let cell = pick.cell(scores, group, part);
+                let text = cell.map_or_else(|| "n/a".into(), |cell| cell.text(n(group), "\u{b1}"));
                 let paper = match pick {
                     Pick::Row(row) => row.paper(group),
                     _ => None,

@@ -137,6 +137,32 @@ impl Row {
         }
     }
 
+    /// About how long a run takes, relative to one of [`Row::Ilrma`].
+    pub fn effort(self) -> f64 {
+        self.recorded_seconds() / Self::Ilrma.recorded_seconds()
+    }
+
+    /// Sums over 64 mixtures of 30 s at 8 kHz, three quarters of them of two sources, with networks of 512 units.
+    fn recorded_seconds(self) -> f64 {
+        match self {
+            Self::DnnWf => 7.0,
+            Self::TrueVariance => 31.0,
+            Self::Ilrma => 38.0,
+            Self::IdlmaOfLikelihood => 47.0,
+            Self::TrueVarianceGPop => 56.0,
+            Self::TIdlma => 62.0,
+            Self::GPop(_) | Self::GPopOfLikelihood | Self::GPopAsPrinted(_) => 75.0,
+            Self::Idlma => 81.0,
+            Self::EbIdlma => 94.0,
+            Self::TPop(_) => 116.0,
+            Self::IlrmaOfDemix => 147.0,
+            Self::FscmDnn => 184.0,
+            Self::IdlmaOfDemix => 411.0,
+            Self::GPopOfDemix => 664.0,
+            Self::TPopOfDemix => 1048.0,
+        }
+    }
+
     /// SDR improvement in dB of Hasumi et al. 2023, Tables I and II, for one of [`GROUPS`].
     pub fn paper(self, group: usize) -> Option<f64> {
         let of = |row: [f64; 4]| Some(row[group]);
@@ -169,6 +195,14 @@ impl Row {
             _ => None,
         }
     }
+}
+
+/// The names of all sources.
+pub fn sources() -> Vec<&'static str> {
+    let mut names: Vec<&str> = GROUPS.iter().flat_map(|group| group.iter().copied()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
 }
 
 /// A kind of network.

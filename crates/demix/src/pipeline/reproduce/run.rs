@@ -75,6 +75,16 @@ impl PowerEstimator for Truth {
     }
 }
 
+/// The method that runs a row as it is; none where the loop is looked at while it runs.
+fn method_of(row: Row) -> Option<&'static str> {
+    match row {
+        Row::Ilrma | Row::IlrmaOfDemix => Some("ilrma"),
+        Row::DnnWf => Some("dnn-wf"),
+        Row::FscmDnn => Some("fscm-dnn"),
+        _ => None,
+    }
+}
+
 impl Laboratory {
     /// Separates a scene and judges the result.
     ///
@@ -97,14 +107,9 @@ impl Laboratory {
             }
         };
         let mut looks = Looks::default();
-        let (estimates, (cost, explained), order) = match row {
-            Row::Ilrma | Row::IlrmaOfDemix | Row::DnnWf | Row::FscmDnn => {
+        let (estimates, (cost, explained), order) = match method_of(row) {
+            Some(method) => {
                 let request = self.request(names, row, seed);
-                let method = match row {
-                    Row::DnnWf => "dnn-wf",
-                    Row::FscmDnn => "fscm-dnn",
-                    _ => "ilrma",
-                };
                 let separator =
                     Method::named(method).and_then(|method| method.build(&request)).map_err(wrong)?;
                 let found = separator.separate(&scene.mixture, watch).map_err(wrong)?;
@@ -115,8 +120,12 @@ impl Laboratory {
                 let blind = matches!(row, Row::Ilrma | Row::IlrmaOfDemix);
                 (estimates, (None, None), if blind { Order::Best } else { Order::Fixed })
             }
-            _ => {
-                let (guided, stft) = self.guided(scene, names, row, seed).map_err(wrong)?;
+            None => {
+                let (guided, stft) = match row {
+                    Row::TrueVariance | Row::TrueVarianceGPop => self.truth(scene, row, seed),
+                    _ => self.guided(names, row, seed),
+                }
+                .map_err(wrong)?;
                 let draws = seed == 0 && matches!(row, Row::Idlma | Row::GPop(_));
                 let bands = seed == 0 && (row == Row::Idlma || row == Row::GPop(DRAWN_ETA));
                 let (estimates, cost, explained) =
@@ -170,17 +179,27 @@ impl Laboratory {
         }
     }
 
-    /// The loop of a guided row, and its transform.
-    fn guided(
-        &self,
-        scene: &Scene,
-        names: &[&str],
-        row: Row,
-        seed: u64,
-    ) -> Result<(Guided, StftSettings), SeparationError> {
+    /// Puts a row together without running it.
+    ///
+    /// # Errors
+    /// Settings that do not fit.
+    pub fn check(&self, names: &[&str], row: Row) -> Result<(), PipelineError> {
+        let put_together = match method_of(row) {
+            Some(method) => Method::named(method)
+                .and_then(|method| method.build(&self.request(names, row, 0)))
+                .map(|_| ()),
+            // made of the transform alone
+            None if matches!(row, Row::TrueVariance | Row::TrueVarianceGPop) => Ok(()),
+            None => self.guided(names, row, 0).map(|_| ()),
+        };
+        put_together.map_err(|why| PipelineError::WrongUse(format!("{}: {why}", row.key())))
+    }
+
+    /// The loop's settings for a row, and those of its low-rank parts: the paper's transform, start and floor for all
+    /// but the rows of our own defaults.
+    fn loop_of(&self, row: Row, seed: u64) -> (GuidedSettings, PartSettings) {
         let matrices = MatrixSettings { seed, ..MatrixSettings::default() };
-        // the paper's transform, start and floor for all but the rows of our own defaults
-        let (settings, part) = match row {
+        match row {
             Row::IdlmaOfDemix | Row::GPopOfDemix | Row::TPopOfDemix => {
                 (GuidedSettings { matrices, ..GuidedSettings::default() }, PartSettings::default())
             }
@@ -192,7 +211,12 @@ impl Laboratory {
                 let (components, hop) = (self.components, self.stft.hop);
                 (settings, PartSettings { components, hop, ..PartSettings::default() })
             }
-        };
+        }
+    }
+
+    /// The loop of a guided row, and its transform.
+    fn guided(&self, names: &[&str], row: Row, seed: u64) -> Result<(Guided, StftSettings), SeparationError> {
+        let (settings, part) = self.loop_of(row, seed);
         let family = match row {
             Row::TIdlma => Family::TIdlma(Some(NU_OF_T_IDLMA)),
             Row::EbIdlma => Family::EbIdlma,
@@ -204,7 +228,6 @@ impl Laboratory {
                 Family::TPop(dof.nu, dof.nu_network)
             }
             Row::GPopOfDemix => Family::GPop(ShareSettings::default().eta),
-            Row::TrueVariance | Row::TrueVarianceGPop => return self.truth(scene, row, settings),
             _ => Family::Idlma,
         };
         let request = self.request(names, row, seed);
@@ -213,12 +236,7 @@ impl Laboratory {
     }
 
     /// The loop whose networks are the truth.
-    fn truth(
-        &self,
-        scene: &Scene,
-        row: Row,
-        settings: GuidedSettings,
-    ) -> Result<(Guided, StftSettings), SeparationError> {
+    fn truth(&self, scene: &Scene, row: Row, seed: u64) -> Result<(Guided, StftSettings), SeparationError> {
         let stft = Stft::<f32>::new(&self.stft)?;
         // the loop works at level 1
         let x = stft.forward_samples(&scene.mixture.samples)?;
@@ -232,14 +250,8 @@ impl Laboratory {
             sources.push(Known { networks: vec![truth], dictionary: None, components });
         }
         let eta = if row == Row::TrueVarianceGPop { 1e-2 } else { 0.0 };
-        Ok((
-            Guided {
-                sources,
-                ways: vec![Way { start: Start::Identity, product: Product::Gauss { eta } }],
-                settings,
-            },
-            self.stft.clone(),
-        ))
+        let ways = vec![Way { start: Start::Identity, product: Product::Gauss { eta } }];
+        Ok((Guided { sources, ways, settings: self.loop_of(row, seed).0 }, self.stft.clone()))
     }
 }
 

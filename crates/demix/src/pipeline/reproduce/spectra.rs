@@ -1,13 +1,18 @@
 //! Long-term spectra of training and Test songs (Fig. 8 of the paper), and how far a Test song lies from training.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use demix_files::audio::{self, ReadOptions};
-use demix_signal::{Stft, StftSettings, Waveform};
+use demix_files::report;
+use demix_signal::{Stft, StftSettings, Watch, Waveform};
 use ndarray::Axis;
+use serde::{Deserialize, Serialize};
 
-use super::sources;
-use crate::corpus::{Corpus, Part, Song};
+use super::folder::canonical;
+use super::rows::sources;
+use super::tell;
+use crate::corpus::{Corpus, Part};
 use crate::pipeline::PipelineError;
 
 /// Bands, evenly spaced in the logarithm of frequency.
@@ -27,23 +32,62 @@ pub struct Spectra {
     parts: BTreeMap<(String, String), Part>,
 }
 
+/// Levels of the bands in dB of every stem that was looked at, as they are kept from run to run.
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Kept {
+    /// The corpus.
+    data: String,
+    /// The rate in Hz that the bands are for.
+    sample_rate: u32,
+    /// By path in the corpus; none where a stem is silent.
+    levels: BTreeMap<PathBuf, Option<Vec<f64>>>,
+}
+
+impl Kept {
+    /// What `file` holds of this corpus and rate; nothing where it is of others, or damaged: it can be made again.
+    fn read(file: &Path, data: String, sample_rate: u32) -> Self {
+        let read =
+            report::read_bytes(file).ok().and_then(|bytes| serde_json::from_slice::<Self>(&bytes).ok());
+        let fits = |kept: &Self| {
+            let is_whole = kept.levels.values().flatten().all(|levels| levels.len() == N_BANDS);
+            is_whole && kept.data == data && kept.sample_rate == sample_rate
+        };
+        read.filter(fits).unwrap_or(Self { data, sample_rate, levels: BTreeMap::new() })
+    }
+}
+
 impl Spectra {
-    /// Of all songs' stems that tables are about.
+    /// Of all songs' stems that tables are about; what was found is kept in `file`.
     ///
     /// # Errors
-    /// Files that cannot be read.
-    pub fn of(corpus: &Corpus, sample_rate: u32) -> Result<Self, PipelineError> {
+    /// Files that cannot be read or written; cancelling, after which the stems that were read stay in `file`.
+    pub fn of(
+        corpus: &Corpus,
+        sample_rate: u32,
+        file: &Path,
+        watch: &mut dyn Watch,
+    ) -> Result<Self, PipelineError> {
         let highest = f64::from(sample_rate) / 2.0 * 0.975;
         let edge = |band: usize| LOWEST * (highest / LOWEST).powf(band as f64 / N_BANDS as f64);
         let centres = (0..N_BANDS).map(|band| (edge(band) * edge(band + 1)).sqrt()).collect();
         let edges: Vec<f64> = (0..=N_BANDS).map(edge).collect();
+        let mut kept = Kept::read(file, canonical(&corpus.folder), sample_rate);
+        let n_kept = kept.levels.len();
+        let found = look(corpus, &edges, &mut kept.levels, watch);
+        if kept.levels.len() > n_kept {
+            report::write_json(file, &kept)?;
+        }
+        found?;
+
         let mut spectra = Self { centres, songs: BTreeMap::new(), parts: BTreeMap::new() };
         for song in &corpus.songs {
             for source in sources() {
-                if let Some(levels) = levels(song, source, &edges)? {
+                let Some(stem) = song.stem(source) else { continue };
+                if let Some(Some(levels)) = kept.levels.get(inside(corpus, &stem.path)) {
                     let key = (source.to_string(), song.name.clone());
                     spectra.parts.insert(key.clone(), song.part);
-                    spectra.songs.insert(key, levels);
+                    spectra.songs.insert(key, levels.clone());
                 }
             }
         }
@@ -86,15 +130,38 @@ fn distance(a: &[f64], b: &[f64]) -> f64 {
     (squares / a.len() as f64).sqrt()
 }
 
-/// Levels of the bands in dB re the sum of all, of one stem; `None` where the song has no such stem or it is silent.
-fn levels(song: &Song, source: &str, edges: &[f64]) -> Result<Option<Vec<f64>>, PipelineError> {
-    let Some(stem) = song.stem(source) else { return Ok(None) };
-    let options = ReadOptions { duration: Some(SECONDS), ..ReadOptions::default() };
-    let read = audio::read(&stem.path, &options)?.waveform;
-    let mono = read.samples.mean_axis(Axis(0)).map_or_else(Vec::new, |mono| mono.to_vec());
-    Ok(bands(&Waveform::mono(mono, read.sample_rate), edges))
+/// The path of a stem in its corpus, the same however the corpus is typed.
+fn inside<'a>(corpus: &Corpus, stem: &'a Path) -> &'a Path {
+    stem.strip_prefix(&corpus.folder).unwrap_or(stem)
 }
 
+/// Reads every stem that has no levels yet.
+fn look(
+    corpus: &Corpus,
+    edges: &[f64],
+    levels: &mut BTreeMap<PathBuf, Option<Vec<f64>>>,
+    watch: &mut dyn Watch,
+) -> Result<(), PipelineError> {
+    let stems: Vec<&Path> = corpus
+        .songs
+        .iter()
+        .flat_map(|song| sources().into_iter().filter_map(|source| song.stem(source)))
+        .map(|stem| stem.path.as_path())
+        .filter(|path| !levels.contains_key(inside(corpus, path)))
+        .collect();
+    for (done, path) in stems.iter().enumerate() {
+        tell(watch, "spectra", done, stems.len())?;
+        let options = ReadOptions { duration: Some(SECONDS), ..ReadOptions::default() };
+        let read = audio::read(path, &options)?.waveform;
+        let mono = read.samples.mean_axis(Axis(0)).map_or_else(Vec::new, |mono| mono.to_vec());
+        let found = bands(&Waveform::mono(mono, read.sample_rate), edges);
+        levels.insert(inside(corpus, path).to_path_buf(), found);
+    }
+    tell(watch, "spectra", stems.len(), stems.len())
+}
+
+/// Levels of the bands in dB re the sum of all; `None` of silence. Four digits behind the point: what is written as text
+/// and read again is then the same number.
 fn bands(sound: &Waveform, edges: &[f64]) -> Option<Vec<f64>> {
     let rate = f64::from(sound.sample_rate);
     // bins of about 8 Hz, narrower than the lowest band
@@ -110,7 +177,8 @@ fn bands(sound: &Waveform, edges: &[f64]) -> Option<Vec<f64>> {
         powers[band] += rows.iter().map(|x| f64::from(x.norm_sqr())).sum::<f64>();
     }
     let all: f64 = powers.iter().sum();
-    (all > 0.0).then(|| powers.iter().map(|p| (10.0 * (p / all).max(1e-30).log10()).max(-RANGE)).collect())
+    let level = |power: f64| (10.0 * (power / all).max(1e-30).log10()).max(-RANGE);
+    (all > 0.0).then(|| powers.iter().map(|&power| (level(power) * 1e4).round() / 1e4).collect())
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::MixtureScores;
 use super::rows::{ETAS, GROUPS, NUS, Row};
+use super::run::Score;
 use crate::pipeline::evaluate::statistics::Summary;
 
 /// Seed of the bootstrap.
@@ -82,6 +83,41 @@ pub struct Cell {
     pub n: usize,
 }
 
+impl Cell {
+    /// As tables show it in a column of `n_column` mixtures, with `plus_minus` before the spread.
+    pub fn text(&self, n_column: usize, plus_minus: &str) -> String {
+        let spread = match self.spread.is_finite() {
+            true => format!(" {plus_minus}{:.2}", self.spread),
+            false => String::new(),
+        };
+        // a mean over other mixtures is no neighbour of the means above and below it
+        let other = match self.n == n_column {
+            true => String::new(),
+            false => format!(", {} mixtures", self.n),
+        };
+        format!("{:.2} [{:.1}, {:.1}]{spread}{other}", self.mean, self.interval.0, self.interval.1)
+    }
+}
+
+/// The mixtures of a group and part.
+fn of_part<'a>(
+    scores: &'a [MixtureScores],
+    group: usize,
+    part: &SongPart,
+) -> impl Iterator<Item = &'a MixtureScores> {
+    scores.iter().filter(move |s| {
+        s.sources.iter().eq(GROUPS[group].iter())
+            && s.song.contains(&part.text)
+            && part.condition.is_none_or(|condition| s.condition == condition)
+    })
+}
+
+/// How many mixtures of a group and part were separated by any of the rows.
+pub fn n_mixtures(rows: &[Row], scores: &[MixtureScores], group: usize, part: &SongPart) -> usize {
+    let is_separated = |s: &&MixtureScores| rows.iter().any(|row| s.rows.contains_key(&row.key()));
+    of_part(scores, group, part).filter(is_separated).count()
+}
+
 /// Which runs of a mixture count.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Pick {
@@ -118,8 +154,7 @@ impl Pick {
     /// (seed, mean improvement over sources) of a mixture.
     fn runs(self, scores: &MixtureScores) -> Vec<(u64, f64)> {
         let runs = |row: &Row| scores.rows.get(&row.key()).into_iter().flatten();
-        let improvement =
-            |run: &super::Score| run.improvement.iter().sum::<f64>() / run.improvement.len() as f64;
+        let improvement = |run: &Score| run.improvement.iter().sum::<f64>() / run.improvement.len() as f64;
         let rows: Vec<Row> = match self {
             Self::Row(row) => vec![row],
             Self::LowestCostOfEta | Self::BestRecognisedEta | Self::BestEta => ETAS.map(Row::GPop).to_vec(),
@@ -133,11 +168,11 @@ impl Pick {
             match self {
                 Self::Row(_) => all.map(improvement).next(),
                 Self::LowestCostOfEta | Self::LowestCostOfNu => {
-                    let cost = |run: &super::Score| run.cost.unwrap_or(f64::INFINITY);
+                    let cost = |run: &Score| run.cost.unwrap_or(f64::INFINITY);
                     all.min_by(|a, b| cost(a).total_cmp(&cost(b))).map(improvement)
                 }
                 Self::BestRecognisedEta | Self::BestRecognisedNu => {
-                    let explained = |run: &super::Score| run.explained.unwrap_or(f64::NEG_INFINITY);
+                    let explained = |run: &Score| run.explained.unwrap_or(f64::NEG_INFINITY);
                     all.max_by(|a, b| explained(a).total_cmp(&explained(b))).map(improvement)
                 }
                 Self::BestEta | Self::BestNu => all.map(improvement).max_by(f64::total_cmp),
@@ -148,12 +183,10 @@ impl Pick {
 
     /// The cell of a group and part.
     pub fn cell(self, scores: &[MixtureScores], group: usize, part: &SongPart) -> Option<Cell> {
-        let is_of_part = |s: &&MixtureScores| {
-            s.song.contains(&part.text) && part.condition.is_none_or(|condition| s.condition == condition)
-        };
-        let of_group = scores.iter().filter(|s| s.sources.iter().eq(GROUPS[group].iter())).filter(is_of_part);
-        let runs: Vec<Vec<(u64, f64)>> =
-            of_group.map(|scores| self.runs(scores)).filter(|runs| !runs.is_empty()).collect();
+        let runs: Vec<Vec<(u64, f64)>> = of_part(scores, group, part)
+            .map(|scores| self.runs(scores))
+            .filter(|runs| !runs.is_empty())
+            .collect();
         if runs.is_empty() {
             return None;
         }
@@ -196,7 +229,7 @@ pub fn picks(rows: &[Row]) -> Vec<Pick> {
 pub fn markdown(rows: &[Row], scores: &[MixtureScores], parts: &[SongPart]) -> String {
     let mut text = String::new();
     for part in parts {
-        let n = |group: usize| Pick::Row(rows[0]).cell(scores, group, part).map_or(0, |cell| cell.n);
+        let n = |group: usize| n_mixtures(rows, scores, group, part);
         let groups: Vec<usize> = (0..GROUPS.len()).filter(|&group| n(group) > 0).collect();
         if groups.is_empty() {
             continue;
@@ -222,15 +255,7 @@ pub fn markdown(rows: &[Row], scores: &[MixtureScores], parts: &[SongPart]) -> S
                         _ => None,
                     };
                     let paper = paper.map_or_else(String::new, |sdr| format!(" ({sdr:.2})"));
-                    let spread = if cell.spread.is_finite() {
-                        format!(" +-{:.2}", cell.spread)
-                    } else {
-                        String::new()
-                    };
-                    format!(
-                        "{:.2} [{:.1}, {:.1}]{spread}{paper}",
-                        cell.mean, cell.interval.0, cell.interval.1
-                    )
+                    format!("{}{paper}", cell.text(n(group), "+-"))
                 })
                 .collect();
             let _ = writeln!(text, "| {} | {} |", pick.title(), cells.join(" | "));
@@ -240,32 +265,75 @@ pub fn markdown(rows: &[Row], scores: &[MixtureScores], parts: &[SongPart]) -> S
     text
 }
 
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('"', "\"\""))
+}
+
+/// Song, sources, condition.
+fn first_columns(mixture: &MixtureScores) -> String {
+    format!("{},{},{}", quoted(&mixture.song), mixture.sources.join("+"), mixture.condition)
+}
+
+/// The energies of Section V-E, sums over all slots and sources at level 1: one line for each moment of a run that was
+/// looked at.
+pub fn energies_csv(scores: &[MixtureScores]) -> String {
+    let mut text = String::from(
+        "song,sources,condition,method,seed,iteration,low_rank,weighted_low_rank,weighted_network\n",
+    );
+    for (mixture, row, run) in all_runs(scores) {
+        for (iteration, [low_rank, weighted, network]) in run.iterations.iter().zip(&run.energies) {
+            let (first, row, seed) = (first_columns(mixture), quoted(row), run.seed);
+            let _ = writeln!(
+                text,
+                "{first},{row},{seed},{iteration},{low_rank:.6e},{weighted:.6e},{network:.6e}"
+            );
+        }
+    }
+    text
+}
+
+/// The band-wise signal-to-noise ratios in dB, means over sources: one line for each band at each moment.
+pub fn bands_csv(scores: &[MixtureScores]) -> String {
+    let mut text = String::from("song,sources,condition,method,seed,iteration,band,snr_db\n");
+    for (mixture, row, run) in all_runs(scores) {
+        for (iteration, bands) in run.iterations.iter().zip(&run.bands) {
+            for (band, snr) in (1..).zip(bands) {
+                let (first, row, seed) = (first_columns(mixture), quoted(row), run.seed);
+                let _ = writeln!(text, "{first},{row},{seed},{iteration},{band},{snr:.4}");
+            }
+        }
+    }
+    text
+}
+
+fn all_runs(scores: &[MixtureScores]) -> impl Iterator<Item = (&MixtureScores, &str, &Score)> {
+    scores.iter().flat_map(|mixture| {
+        mixture
+            .rows
+            .iter()
+            .flat_map(move |(row, runs)| runs.iter().map(move |run| (mixture, row.as_str(), run)))
+    })
+}
+
 /// One line for each mixture, row, seed and source.
 pub fn csv(scores: &[MixtureScores]) -> String {
     let mut text = String::from(
         "song,sources,condition,mismatch_db,method,seed,source,sdr_db,improvement_db,cost,seconds\n",
     );
-    let quoted = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
-    for mixture in scores {
-        for (row, runs) in &mixture.rows {
-            for run in runs {
-                for (n, source) in mixture.sources.iter().enumerate() {
-                    let cost = run.cost.map_or_else(String::new, |cost| format!("{cost:.6}"));
-                    let _ = writeln!(
-                        text,
-                        "{},{},{},{:.3},{},{},{source},{:.4},{:.4},{cost},{:.3}",
-                        quoted(&mixture.song),
-                        mixture.sources.join("+"),
-                        mixture.condition,
-                        mixture.mismatch,
-                        quoted(row),
-                        run.seed,
-                        run.sdr[n],
-                        run.improvement[n],
-                        run.seconds
-                    );
-                }
-            }
+    for (mixture, row, run) in all_runs(scores) {
+        for (n, source) in mixture.sources.iter().enumerate() {
+            let cost = run.cost.map_or_else(String::new, |cost| format!("{cost:.6}"));
+            let _ = writeln!(
+                text,
+                "{},{:.3},{},{},{source},{:.4},{:.4},{cost},{:.3}",
+                first_columns(mixture),
+                mixture.mismatch,
+                quoted(row),
+                run.seed,
+                run.sdr[n],
+                run.improvement[n],
+                run.seconds
+            );
         }
     }
     text
@@ -275,7 +343,6 @@ pub fn csv(scores: &[MixtureScores]) -> String {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::super::Score;
     use super::*;
 
     fn run(seed: u64, improvement: f64, cost: f64) -> Score {
@@ -340,5 +407,39 @@ mod tests {
         assert!(text.contains("| idlma | 4.00 [3.0, 5.0] (6.41) |"), "{text}");
         assert!(text.contains("eta of the lowest cost"));
         assert_eq!(csv(&scores).lines().count(), 1 + 2 * 5 * 2);
+    }
+
+    #[test]
+    fn a_cell_of_fewer_mixtures_than_its_column_says_so() {
+        let mut scores = [mixture("1", 0.0), mixture("2", 2.0), mixture("3", 4.0)];
+        // the first row lacks one, too: columns do not go by it
+        scores[2].rows.remove(&Row::Idlma.key());
+        let parts = SongParts::default().with_all(1);
+        let rows = [Row::Idlma, Row::GPop(1e-2)];
+        assert_eq!(n_mixtures(&rows, &scores, 0, &parts[0]), 3);
+        assert_eq!(n_mixtures(&rows, &scores, 1, &parts[0]), 0);
+        let text = markdown(&rows, &scores, &parts);
+        assert!(text.contains("| bass/drums (3 mixtures) |"), "{text}");
+        assert!(text.contains("| idlma | 4.00 [3.0, 5.0], 2 mixtures (6.41) |"), "{text}");
+        assert!(text.contains("| g-pop-idlma, eta 1e-2 | 8.00 [6.0, 10.0] +-1.41 (8.53) |"), "{text}");
+    }
+
+    #[test]
+    fn what_was_looked_at_on_the_way_has_a_line_for_each_moment() {
+        let mut scores = [mixture("a \"b\"", 0.0)];
+        if let Some(run) = scores[0].rows.get_mut(&Row::Idlma.key()).and_then(|runs| runs.first_mut()) {
+            run.iterations = vec![0, 10];
+            run.energies = vec![[1.0, 2.0, 3.0], [0.1, 0.2, 0.3]];
+            run.bands = vec![vec![-1.0, 2.0], vec![3.0, 4.5]];
+        }
+        let energies = energies_csv(&scores);
+        let lines: Vec<&str> = energies.lines().collect();
+        assert_eq!(lines.len(), 3);
+        let first = "\"a \"\"b\"\"\",bass+drums,1,\"idlma\",0";
+        assert_eq!(lines[2], format!("{first},10,1.000000e-1,2.000000e-1,3.000000e-1"));
+        let bands = bands_csv(&scores);
+        let lines: Vec<&str> = bands.lines().collect();
+        assert_eq!(lines.len(), 5);
+        assert_eq!(lines[4], format!("{first},10,2,4.5000"));
     }
 }
