@@ -12,6 +12,7 @@ use burn::tensor::{Tensor, TensorData};
 use rayon::prelude::*;
 
 use crate::checkpoint::Training;
+use crate::device::{self, Cuda};
 use crate::examples::Batch;
 use crate::heads::{Heads, Row};
 use crate::layers::Parameter;
@@ -52,31 +53,11 @@ pub(crate) trait Engine: Send {
 /// # Errors
 /// A device that is not there.
 pub(crate) fn engine(training: Training) -> Result<Box<dyn Engine>, NnError> {
-    match training.settings.device {
-        DeviceName::Cpu => Ok(Box::new(Graph::<Flex>::new(training, true))),
-        DeviceName::Cuda => cuda(training),
-    }
-}
-
-#[cfg(not(feature = "cuda"))]
-fn cuda(_: Training) -> Result<Box<dyn Engine>, NnError> {
-    Err(NnError::Device(
-        "device=cuda, but this program was built without it: build with the feature 'cuda'".into(),
-    ))
-}
-
-#[cfg(feature = "cuda")]
-fn cuda(training: Training) -> Result<Box<dyn Engine>, NnError> {
-    use burn::backend::Cuda;
-    // without a driver or a device the library panics at its first use
-    let works = std::panic::catch_unwind(|| {
-        let two = Tensor::<Cuda, 1>::from_floats([1.0, 1.0], &Default::default()).sum();
-        two.into_data().into_vec::<f32>().is_ok_and(|two| two == [2.0])
-    });
-    match works {
-        Ok(true) => Ok(Box::new(Graph::<Cuda>::new(training, false))),
-        _ => Err(NnError::Device("device=cuda, but no NVIDIA device answers: take device=cpu".into())),
-    }
+    device::check(training.settings.device)?;
+    Ok(match training.settings.device {
+        DeviceName::Cpu => Box::new(Graph::<Flex>::new(training, true)),
+        DeviceName::Cuda => Box::new(Graph::<Cuda>::new(training, false)),
+    })
 }
 
 struct Graph<B: Backend> {
@@ -95,9 +76,6 @@ struct Graph<B: Backend> {
     device: B::Device,
     times: StepTimes,
 }
-
-/// Outputs of the heads, still to be differentiated.
-type Outputs<B> = Vec<Tensor<Autodiff<B>, 2>>;
 
 impl<B: Backend> Graph<B> {
     fn new(training: Training, on_host: bool) -> Self {
@@ -139,27 +117,6 @@ impl<B: Backend> Graph<B> {
 
     fn constant(&self, values: Vec<f32>, shape: [usize; 2]) -> Tensor<Autodiff<B>, 2> {
         Tensor::from_data(TensorData::new(values, shape), &self.device)
-    }
-
-    /// Outputs of the heads; `masks` of the hidden layers, none when nothing is dropped.
-    fn forward(
-        &self,
-        parameters: &[Tensor<Autodiff<B>, 2>],
-        rows: Tensor<Autodiff<B>, 2>,
-        masks: Vec<Tensor<Autodiff<B>, 2>>,
-    ) -> Outputs<B> {
-        let apply = |x: &Tensor<Autodiff<B>, 2>, layer: usize| {
-            x.clone().matmul(parameters[2 * layer].clone()) + parameters[2 * layer + 1].clone()
-        };
-        let mut masks = masks.into_iter();
-        let hidden = (0..self.n_hidden).fold(rows, |x, layer| {
-            let y = relu(apply(&x, layer));
-            match masks.next() {
-                Some(mask) => y * mask,
-                None => y,
-            }
-        });
-        (self.n_hidden..parameters.len() / 2).map(|head| apply(&hidden, head)).collect()
     }
 
     fn masks(&self, n_rows: usize, step: u64) -> Vec<Tensor<Autodiff<B>, 2>> {
@@ -227,6 +184,27 @@ impl<B: Backend> Graph<B> {
     }
 }
 
+/// Outputs of the heads; `masks` of the hidden layers, none when nothing is dropped.
+pub(crate) fn forward<B: Backend>(
+    parameters: &[Tensor<B, 2>],
+    n_hidden: usize,
+    rows: Tensor<B, 2>,
+    masks: Vec<Tensor<B, 2>>,
+) -> Vec<Tensor<B, 2>> {
+    let apply = |x: &Tensor<B, 2>, layer: usize| {
+        x.clone().matmul(parameters[2 * layer].clone()) + parameters[2 * layer + 1].clone()
+    };
+    let mut masks = masks.into_iter();
+    let hidden = (0..n_hidden).fold(rows, |x, layer| {
+        let y = relu(apply(&x, layer));
+        match masks.next() {
+            Some(mask) => y * mask,
+            None => y,
+        }
+    });
+    (n_hidden..parameters.len() / 2).map(|head| apply(&hidden, head)).collect()
+}
+
 impl<B: Backend> Engine for Graph<B> {
     fn step(&mut self, batch: &Batch, step: u64) -> Result<f64, NnError> {
         let start = Instant::now();
@@ -235,7 +213,7 @@ impl<B: Backend> Engine for Graph<B> {
             |tensor: &Tensor<B, 2>| Tensor::<Autodiff<B>, 2>::from_inner(tensor.clone()).require_grad();
         let parameters: Vec<_> = self.parameters.iter().map(track).collect();
         let rows = self.constant(batch.inputs.clone(), [n_rows, batch.inputs.len() / n_rows]);
-        let outputs = self.forward(&parameters, rows, self.masks(n_rows, step));
+        let outputs = forward(&parameters, self.n_hidden, rows, self.masks(n_rows, step));
         let mut read = outputs.iter().map(|output| values(output.clone().inner()));
         let sigma = read.next().unwrap_or_default();
         let rho = read.next();
@@ -292,7 +270,7 @@ impl<B: Backend> Engine for Graph<B> {
     }
 }
 
-fn values<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
+pub(crate) fn values<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
     tensor.into_data().into_vec().expect("weights and outputs are f32")
 }
 
@@ -352,6 +330,7 @@ mod tests {
     use ndarray::Array2;
 
     use super::*;
+    use crate::device::{Layers as _, Placed};
     use crate::testing::header;
     use crate::{InputName, Loss, Network, TrainSettings};
 
@@ -373,16 +352,10 @@ mod tests {
                 let network = Network::from_parameters(training.header.clone(), training.parameters.clone());
                 let n_inputs = network.features().n_inputs();
                 let rows = Array2::from_shape_fn((7, n_inputs), |(i, k)| ((i * 31 + k) as f32).sin());
-                let graph = Graph::<Flex>::new(training, true);
-                let parameters: Vec<_> = graph.parameters.iter().cloned().map(Tensor::from_inner).collect();
-                let tensor = graph.constant(rows.iter().copied().collect(), [7, n_inputs]);
-                let theirs: Vec<Vec<f32>> = graph
-                    .forward(&parameters, tensor, Vec::new())
-                    .into_iter()
-                    .map(|z| values(z.inner()))
-                    .collect();
-                let ours = network.outputs(rows);
-                let ours: Vec<Array2<f32>> = std::iter::once(ours.sigma).chain(ours.rho).collect();
+                let placed = Placed::<Flex>::new(training.header.network.hidden, training.parameters);
+                let both = [placed.outputs(rows.clone()), network.outputs(rows, 1)];
+                let [theirs, ours] =
+                    both.map(|outputs| std::iter::once(outputs.sigma).chain(outputs.rho).collect::<Vec<_>>());
                 assert_eq!(ours.len(), theirs.len());
                 for (ours, theirs) in ours.iter().zip(&theirs) {
                     assert!(theirs.iter().any(|z| z.abs() > 1e-3));
@@ -423,6 +396,53 @@ mod tests {
             let expected = squares / 1e-3 / 17.0;
             let ratio = (first - second) / expected;
             assert!((ratio - 1.0).abs() < 0.05, "{loss}: {ratio} {first} {second}");
+        }
+    }
+
+    /// Plain steps of rate 1 are the shortened gradients: all weights together, on the processor and in tensors.
+    #[test]
+    fn the_gradient_of_all_weights_together_is_shortened_to_the_largest_norm() {
+        let loss = Loss::Product { nu_nmf: 5.0 };
+        let features = crate::features::Features::new(&header(loss));
+        let magnitude = Array2::from_shape_fn((17, 9), |(i, j)| ((i * 7 + j * 3) as f32).sin().abs());
+        let excerpt = crate::Excerpt { source: &magnitude * 0.4, mixture: magnitude, margin: 0 };
+        let batch = Batch::of_excerpt(&features, &excerpt).unwrap();
+        let step = |clip: f64, on_host: bool| -> Vec<f64> {
+            let mut training = training(loss, InputName::Bands);
+            training.settings = TrainSettings {
+                optimizer: crate::OptimizerName::Sgd,
+                rate: Some(1.0),
+                average: 0.0,
+                clip,
+                ..training.settings
+            };
+            training.memories.clear();
+            let mut graph = Graph::<Flex>::new(training, on_host);
+            let before = graph.parameters().concat();
+            graph.step(&batch, 0).unwrap();
+            before
+                .iter()
+                .zip(graph.parameters().concat())
+                .map(|(a, b)| f64::from(*a) - f64::from(b))
+                .collect()
+        };
+        let norm = |x: &[f64]| x.iter().map(|x| x * x).sum::<f64>().sqrt();
+        let free = step(1e12, true);
+        let length = norm(&free);
+        for on_host in [true, false] {
+            for clip in [0.5 * length, 0.02 * length] {
+                let clipped = step(clip, on_host);
+                // weights below 2 are rounded to 1e-7: some thousandths of the smallest norm in 700 of them
+                assert!((norm(&clipped) / clip - 1.0).abs() < 1e-3, "{} {clip}", norm(&clipped));
+                // one factor for every layer
+                let share = clip / length;
+                let errors: Vec<f64> = clipped.iter().zip(&free).map(|(a, b)| a - share * b).collect();
+                assert!(norm(&errors) < 1e-3 * clip, "{} {clip}", norm(&errors));
+            }
+            // what is shorter stays as it is
+            let errors: Vec<f64> =
+                step(1.01 * length, on_host).iter().zip(&free).map(|(a, b)| a - b).collect();
+            assert!(norm(&errors) < 1e-5 * length, "{} {length}", norm(&errors));
         }
     }
 }

@@ -35,8 +35,8 @@ pub enum NnError {
         /// Counted from 0.
         frame: usize,
     },
-    /// The weights are so large that the output overflows.
-    #[error("the network's output is not finite in frame {frame}: its weights are too large, train it again")]
+    /// The weights are so large that the output overflows, or is beyond all that a source can be.
+    #[error("the network's output overflows in frame {frame}: its weights are too large, train it again")]
     Overflow {
         /// Counted from 0.
         frame: usize,

@@ -1,7 +1,7 @@
 //! [`Header`]: all that a checkpoint says of itself.
 
-use demix_signal::StftSettings;
 use demix_signal::settings::Settings;
+use demix_signal::{Stft, StftSettings};
 use serde_json::{Map, Value};
 
 use crate::layers;
@@ -44,8 +44,8 @@ impl Header {
     /// Checks that such a network can be built.
     ///
     /// # Errors
-    /// A setting out of its range, another version, a transform that is not filled in, a loss with wrong numbers, a
-    /// network with more weights than memory is asked for.
+    /// A setting out of its range, another version, a transform that is not filled in or cannot be inverted, a loss with
+    /// wrong numbers, a network with more weights than memory is asked for.
     pub fn check(&self) -> Result<(), NnError> {
         if self.version != VERSION {
             return Err(NnError::Header(format!(
@@ -54,16 +54,9 @@ impl Header {
             )));
         }
         self.network.check()?;
-        self.stft.check()?;
-        for (name, length) in
-            [("fft", self.stft.fft), ("window_length", self.stft.window_length), ("hop", self.stft.hop)]
-        {
-            if length.is_none() {
-                return Err(NnError::Header(format!(
-                    "'{name}' of the network's transform is auto: fill it in with StftSettings::for_rate"
-                )));
-            }
-        }
+        // the transform itself tells what cannot be: lengths left at auto, a window longer than it, gaps between windows
+        Stft::<f32>::new(&self.stft)
+            .map_err(|problem| NnError::Header(format!("the network's transform: {problem}")))?;
         if self.sample_rate == 0 {
             return Err(NnError::Header("the network's sample rate is 0 Hz: at least 1 is needed".into()));
         }

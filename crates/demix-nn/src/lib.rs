@@ -15,11 +15,13 @@
 //! | [`network`] | [`Network`]: inference in plain Rust; [`Estimate`]: what comes out |
 //! | `checkpoint` | networks and interrupted trainings as bytes |
 //! | [`examples`] | [`Examples`]: where training takes its [`Excerpt`]s from; batches |
+//! | `device` | which devices there are, and layers on one of them |
 //! | `engine` | the training step with automatic differentiation |
 //! | `optimizer` | steps along the gradient |
 //! | [`trainer`] | [`Trainer`]: the loop |
 
 mod checkpoint;
+mod device;
 mod engine;
 pub mod error;
 pub mod examples;

@@ -236,7 +236,7 @@ fn loss(network: &Network, power_floor: f64, batch: &mut Batch) -> f64 {
     let inputs = std::mem::take(&mut batch.inputs);
     let rows = Array2::from_shape_vec((batch.n_rows, network.features().n_inputs()), inputs)
         .expect("a batch has whole rows");
-    let outputs = network.outputs(rows);
+    let outputs = network.outputs(rows, 1);
     let sigma = outputs.sigma.as_slice().expect("products are contiguous");
     let rho = outputs.rho.as_ref().map(|rho| rho.as_slice().expect("products are contiguous"));
     engine::cost(network.heads(), power_floor, batch, sigma, rho).0

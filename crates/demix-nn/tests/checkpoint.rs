@@ -5,7 +5,7 @@ mod common;
 use std::sync::OnceLock;
 
 use common::{LOSSES, examples, header, settings};
-use demix_nn::{InputName, Loss, Network, Trainer};
+use demix_nn::{InputName, Loss, Network, OutputName, Trainer};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -85,6 +85,10 @@ fn what_is_wrong_is_said() {
     assert!(say(&|json| json["header"]["sample_rate"] = (-1).into()).contains("'sample_rate'"));
     assert!(say(&|json| json["header"]["stft"]["fft"] = "auto".into()).contains("auto"));
     assert!(say(&|json| json["header"]["network"]["anchors"] = "1,1".into()).contains("rising"));
+    // transforms that cannot be
+    assert!(say(&|json| json["header"]["stft"]["hop"] = 65.into()).contains("hop=65"));
+    assert!(say(&|json| json["header"]["stft"]["hop"] = 64.into()).contains("hop=64"));
+    assert!(say(&|json| json["header"]["stft"]["window_length"] = 65.into()).contains("window_length=65"));
     assert!(say(&|json| *json = json!([1])).contains("not a JSON object"));
     // sizes that would fill the memory, and sizes that overflow
     let shape = say(&|json| json["header"]["network"]["width"] = 4096.into());
@@ -109,6 +113,27 @@ fn what_is_wrong_is_said() {
     assert!(refusal(&strange).contains("no checkpoint of ours"));
     let halves = with_header(whole, |header| header["sigma.bias"]["dtype"] = "I32".into());
     assert!(refusal(&halves).contains("I32"));
+}
+
+#[test]
+fn weights_that_are_finite_and_overflow_are_a_fault_of_the_file() {
+    for loss in LOSSES {
+        for output in [OutputName::Mask, OutputName::Relu] {
+            for hidden in [1, 2, 5] {
+                let mut header = header(loss);
+                (header.network.output, header.network.hidden) = (output, hidden);
+                let bytes = Trainer::new(header, settings()).unwrap().network().to_bytes();
+                assert!(Network::from_bytes(&bytes).is_ok());
+                let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+                let mut louder = bytes.clone();
+                for value in louder[8 + length..].as_chunks_mut::<4>().0 {
+                    *value = (1e12 * f32::from_le_bytes(*value)).to_le_bytes();
+                }
+                let error = refusal(&louder);
+                assert!(error.contains("overflows"), "{loss} {output} {hidden}: {error}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{LOSSES, examples, excerpt, header, settings};
-use demix_nn::{InputName, Loss, Network, NnError, OutputName, Trainer};
+use demix_nn::{DeviceName, InputName, Loss, Network, NnError, OutputName, Trainer};
 use ndarray::{Array2, concatenate};
 
 fn trained(loss: Loss, input: InputName, output: OutputName) -> Network {
@@ -18,9 +18,9 @@ fn nu_of(loss: Loss) -> Option<f64> {
     matches!(loss, Loss::ConditionedProduct { .. }).then_some(100.0)
 }
 
-/// 192 frames: three blocks.
+/// 320 frames: two blocks.
 fn long() -> Array2<f32> {
-    let parts: Vec<Array2<f32>> = (50..62).map(|index| excerpt(index).mixture).collect();
+    let parts: Vec<Array2<f32>> = (50..70).map(|index| excerpt(index).mixture).collect();
     concatenate(ndarray::Axis(1), &parts.iter().map(|part| part.view()).collect::<Vec<_>>())
         .expect("one height")
 }
@@ -66,7 +66,7 @@ fn degrees_of_freedom_lie_between_the_anchors() {
     for loss in LOSSES {
         let network = trained(loss, InputName::Bands, OutputName::Mask);
         let estimate = network.estimate(long().view(), nu_of(loss)).unwrap();
-        assert_eq!(estimate.sigma.dim(), (33, 192));
+        assert_eq!(estimate.sigma.dim(), (33, 320));
         assert!(estimate.sigma.iter().all(|&sigma| sigma >= 0.0));
         assert_eq!(estimate.dof.is_some(), loss.heads() == 2);
         assert!(estimate.dof.iter().flatten().all(|dof| (1.0..=1000.0).contains(dof)));
@@ -93,11 +93,12 @@ fn frames_see_their_neighbours_alone() {
     let magnitude = long();
     let whole = network.estimate(magnitude.view(), None).unwrap().sigma;
     let mut changed = magnitude.clone();
-    changed.column_mut(100).fill(5.0);
+    // at the end of a block
+    changed.column_mut(255).fill(5.0);
     let other = network.estimate(changed.view(), None).unwrap().sigma;
     // context 1: frames j-2, j, j+2
-    for frame in 0..192 {
-        assert_eq!(whole.column(frame) != other.column(frame), [98, 100, 102].contains(&frame), "{frame}");
+    for frame in 0..320 {
+        assert_eq!(whole.column(frame) != other.column(frame), [253, 255, 257].contains(&frame), "{frame}");
     }
 }
 
@@ -109,6 +110,17 @@ fn the_estimate_does_not_depend_on_threads() {
         pool.install(|| network.estimate(long().view(), None).unwrap())
     };
     assert_eq!(with(1), with(3));
+}
+
+#[test]
+fn the_processor_is_where_a_network_is() {
+    let network = trained(Loss::EmpiricalBayes, InputName::Bands, OutputName::Mask);
+    let there = network.clone().on(DeviceName::Cpu).unwrap();
+    assert_eq!(there.estimate(long().view(), None), network.estimate(long().view(), None));
+    if cfg!(not(feature = "cuda")) {
+        let refused = network.on(DeviceName::Cuda).unwrap_err();
+        assert!(matches!(refused, NnError::Device(_)), "{refused}");
+    }
 }
 
 #[test]

@@ -13,8 +13,12 @@ use demix::pipeline::PipelineError;
 use demix::pipeline::train::{TrainFor, TrainRequest, Trained, train};
 use demix::signal::settings::Settings as _;
 use demix::signal::{Padding, Progress, StftSettings, Waveform};
+use demix::training::state::TrainingState;
 use demix::training::{AugmentedExamples, MixingSettings};
 use ndarray::Array2;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 const RATE: u32 = 8000;
@@ -284,6 +288,7 @@ fn a_training_goes_on_bit_for_bit() {
         // stopped in the middle of epochs, at a validation, and after all
         let broken = path("broken");
         let mut ask = TrainRequest { overwrite: true, ..request(data.path(), &broken, more) };
+        let mut judged = Vec::new();
         for steps in [4, 3, 9, 12, 1] {
             let mut left = steps;
             let mut warnings: Vec<String> = Vec::new();
@@ -292,12 +297,24 @@ fn a_training_goes_on_bit_for_bit() {
                 left >= 0
             });
             assert!(matches!(stopped, Err(PipelineError::Cancelled)), "{stopped:?}");
-            assert!(warnings.last().unwrap().contains("--resume"), "{warnings:?}");
+            let told = warnings.last().unwrap();
+            assert!(told.contains("--resume") && told.contains("broken.best"), "{warnings:?}");
             assert!(!broken.exists());
+            // the best network so far can be used
+            let so_far = Network::from_bytes(&std::fs::read(path("broken.best")).unwrap()).unwrap();
+            let best = TrainingState::read(&path("broken.state")).unwrap().description.best_epoch;
+            assert_eq!(so_far.header().log["stopped"], "interrupted");
+            match best {
+                Some(epoch) => assert!(told.contains(&format!("of epoch {epoch},")), "{told}"),
+                None => assert!(told.contains("not judged"), "{told}"),
+            }
+            judged.push(best.is_some());
             ask = TrainRequest { resume: true, overwrite: false, ..ask };
         }
+        assert!(judged.contains(&true) && judged.contains(&false), "{judged:?}");
         let (done, _) = trained(&ask);
         assert!(std::fs::read(&broken).unwrap() == bytes, "resuming made a difference");
+        assert!(!path("broken.best").exists());
         let losses =
             |done: &Trained| done.record.epochs.iter().map(|row| row.training_loss).collect::<Vec<_>>();
         assert_eq!(losses(&done), losses(&whole.0));
@@ -306,6 +323,56 @@ fn a_training_goes_on_bit_for_bit() {
         assert!(std::fs::read(&broken).unwrap() == bytes);
         std::fs::remove_file(&broken).unwrap();
     }
+}
+
+#[test]
+fn a_training_that_is_stopped_before_its_first_step_leaves_no_network() {
+    let data = songs(4);
+    let out = tempfile::tempdir().unwrap();
+    let output = out.path().join("x");
+    let mut warnings: Vec<String> = Vec::new();
+    let stopped = train(
+        &request(data.path(), &output, &[]),
+        &mut |text| warnings.push(text.into()),
+        &mut |_: Progress| false,
+    );
+    assert!(matches!(stopped, Err(PipelineError::Cancelled)), "{stopped:?}");
+    assert!(!warnings.last().unwrap().contains("network"), "{warnings:?}");
+    assert!(!out.path().join("x.best").exists());
+    trained(&TrainRequest { resume: true, ..request(data.path(), &output, &[]) });
+}
+
+/// A rate with which nothing is learnt for long.
+const WILD: [(&str, &str); 4] = [("rate", "3"), ("epochs", "60"), ("every", "1"), ("validation", "2")];
+
+#[test]
+fn patience_ends_a_training_so_many_epochs_after_its_best() {
+    let data = songs(5);
+    let out = tempfile::tempdir().unwrap();
+    let run = |name: &str, more: &[(&str, &str)], resume: bool| {
+        let more = [&WILD[..], more].concat();
+        let asked = TrainRequest { resume, ..request(data.path(), &out.path().join(name), &more) };
+        let (done, _) = trained(&asked);
+        let best = match done.record.epochs.iter().find(|row| row.epoch == done.epoch) {
+            Some(row) => row.epoch,
+            None => panic!("{done:?}"),
+        };
+        (done.record.epochs.len(), best, done.stopped)
+    };
+    let (n, best, stopped) = run("x", &[("patience", "3")], false);
+    assert_eq!((n, stopped), (best + 3, "patience"));
+    // with more of it the same training goes on
+    let (longer, best, stopped) = run("x", &[("patience", "7")], true);
+    assert_eq!((longer, stopped), (best + 7, "patience"));
+    // epochs between two validations count
+    let (n, best, stopped) = run("y", &[("patience", "3"), ("every", "2")], false);
+    assert_eq!((n, stopped), (best + 3, "patience"));
+    let (n, _, stopped) = run("z", &[("patience", "0"), ("epochs", "12")], false);
+    assert_eq!((n, stopped), (12, "epochs"));
+    // it begins with the loss itself
+    let (n, best, stopped) = run("w", &[("patience", "2"), ("loss", "is"), ("pretrain", "9")], false);
+    assert_eq!((n, stopped), (best + 2, "patience"));
+    assert!(best > 9, "{best}");
 }
 
 #[test]
@@ -329,6 +396,20 @@ fn without_validation_the_last_network_is_kept_and_it_is_told() {
     let (done, warnings) = trained(&request(data.path(), &out.path().join("x"), &[("validation", "0")]));
     assert_eq!((done.epoch, done.improvement), (6, None));
     assert!(warnings[0].contains("unjudged"), "{warnings:?}");
+    // it is saved as often as one that is judged
+    let output = out.path().join("saved");
+    let mut saved = Vec::new();
+    let mut watch = |progress: Progress| {
+        // the first step of an epoch
+        if progress.done % 6 == 1 {
+            let state = TrainingState::read(&out.path().join("saved.state"));
+            saved.push(state.map_or(0, |state| state.description.epochs));
+        }
+        true
+    };
+    let more = [("validation", "0"), ("every", "2")];
+    train(&request(data.path(), &output, &more), &mut |_| {}, &mut watch).unwrap();
+    assert_eq!(saved, [0, 0, 2, 2, 4, 4]);
     // no validation song has the source
     let data = songs(1);
     for i in 0..3 {
@@ -407,4 +488,182 @@ fn what_cannot_be_is_refused_before_the_work() {
     let bytes = std::fs::read(&state).unwrap();
     std::fs::write(&state, &bytes[..bytes.len() - 1]).unwrap();
     refuse(resumed(&[]), false, &["is cut", "--overwrite"]);
+}
+
+/// The bytes of a state with another description.
+fn with_description(bytes: &[u8], change: impl FnOnce(&mut Value)) -> Vec<u8> {
+    let length = u64::from_le_bytes(bytes[12..20].try_into().unwrap()) as usize;
+    let mut description: Value = serde_json::from_slice(&bytes[20..20 + length]).unwrap();
+    change(&mut description);
+    let description = serde_json::to_vec(&description).unwrap();
+    let rest = &bytes[20 + length..];
+    [&bytes[..12], &(description.len() as u64).to_le_bytes()[..], &description[..], rest].concat()
+}
+
+/// The parts of a state.
+fn parts(bytes: &[u8]) -> [Vec<u8>; 3] {
+    let mut rest = &bytes[12..];
+    std::array::from_fn(|_| {
+        let length = u64::from_le_bytes(rest[..8].try_into().unwrap()) as usize;
+        let part = rest[8..8 + length].to_vec();
+        rest = &rest[8 + length..];
+        part
+    })
+}
+
+fn whole(bytes: &[u8], parts: [&[u8]; 3]) -> Vec<u8> {
+    let mut all = bytes[..12].to_vec();
+    for part in parts {
+        all.extend((part.len() as u64).to_le_bytes());
+        all.extend(part);
+    }
+    all
+}
+
+/// A training in the middle of its third epoch: its data, its output, its request.
+fn interrupted(more: &[(&str, &str)]) -> (TempDir, TempDir, TrainRequest) {
+    let (data, out) = (songs(4), tempfile::tempdir().unwrap());
+    let more = [&[("every", "1"), ("batches", "3"), ("epochs", "4"), ("validation", "1")][..], more].concat();
+    let mut ask = request(data.path(), &out.path().join("x"), &more);
+    let stopped = train(&ask, &mut |_| {}, &mut |progress: Progress| progress.done < 8);
+    assert!(matches!(stopped, Err(PipelineError::Cancelled)), "{stopped:?}");
+    ask.resume = true;
+    (data, out, ask)
+}
+
+#[test]
+fn a_damaged_state_is_refused_and_named() {
+    let (_data, out, ask) = interrupted(&[("loss", "is"), ("pretrain", "1")]);
+    let path = out.path().join("x.state");
+    let good = std::fs::read(&path).unwrap();
+    assert_eq!(TrainingState::read(&path).unwrap().description.epochs, 2);
+    let refuse = |bytes: &[u8], words: &[&str]| {
+        std::fs::write(&path, bytes).unwrap();
+        let error = train(&ask, &mut |_| {}, &mut |_: Progress| panic!("it was taken up")).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("x.state: ") && text.lines().count() == 1, "{text}");
+        assert!(words.iter().all(|word| text.contains(word)) && !error.is_wrong_use(), "{text}");
+    };
+    let change = |change: &dyn Fn(&mut Value)| with_description(&good, |description| change(description));
+    assert_eq!(change(&|_| ()), good);
+    refuse(&change(&|d| d["record"] = json!([])), &["2 epochs are done, its curve has 0"]);
+    refuse(&change(&|d| d["epochs"] = 3.into()), &["3 epochs are done, its curve has 2"]);
+    refuse(&change(&|d| d["epochs"] = u64::MAX.into()), &["its curve has 2"]);
+    refuse(&change(&|d| d["record"][1]["epoch"] = 7.into()), &["epoch 2 of its curve is called 7"]);
+    for best in [0, 3, 1_000_000_000] {
+        refuse(&change(&|d| d["best_epoch"] = best.into()), &[&format!("best epoch is {best} of 2")]);
+    }
+    let unjudged = change(&|d| {
+        d["record"][1]["validation_loss"] = Value::Null;
+        d["record"][1]["improvement"] = Value::Null;
+    });
+    refuse(&unjudged, &["its best epoch, 2, was never judged"]);
+    refuse(&change(&|d| d["best_epoch"] = 1.into()), &["its best network is another"]);
+    refuse(&change(&|d| d["batches"] = 4.into()), &["4 of 3 batches"]);
+    refuse(&change(&|d| d["batches"] = 1.into()), &["2 epochs and 1 batches are 7 steps", "has done 8"]);
+    refuse(&change(&|d| d["batches"] = u64::MAX.into()), &["of 3 batches"]);
+    refuse(&change(&|d| d["loss_bits"] = f64::NAN.to_bits().into()), &["sum to NaN"]);
+    refuse(&change(&|d| d["seconds"] = (-1).into()), &["-1 seconds"]);
+    refuse(&change(&|d| d["record"][0]["loss"] = "itakura-saito".into()), &["epoch 1", "itakura-saito"]);
+
+    let [description, trainer, best] = parts(&good);
+    let [_, other_trainer, other_best] = {
+        let (_data, out, _) = interrupted(&[("width", "20"), ("pretrain", "1"), ("loss", "is")]);
+        parts(&std::fs::read(out.path().join("x.state")).unwrap())
+    };
+    refuse(&whole(&good, [&description, &other_trainer, &best]), &["another network than its settings"]);
+    refuse(&whole(&good, [&description, &trainer, &other_best]), &["its best network is another"]);
+    refuse(&whole(&good, [&description, &trainer, &[]]), &["has lost its best network"]);
+    refuse(&whole(&good, [&description, &best, &best]), &["its trainer: ", "not an interrupted training"]);
+    refuse(
+        &whole(&good, [&description, &trainer, &trainer]),
+        &["its best network: ", "interrupted training"],
+    );
+    refuse(&whole(&good, [&description, &[], &best]), &["its trainer: "]);
+    // the automatic value is that of the beginning
+    let mut automatic = ask.clone();
+    automatic.settings.retain(|(name, _)| name != "pretrain");
+    std::fs::write(&path, change(&|d| d["settings"]["pretrain"] = (-1).into())).unwrap();
+    let error = train(&automatic, &mut |_| {}, &mut ()).unwrap_err().to_string();
+    assert!(error.contains("'pretrain'") && error.contains("-1"), "{error}");
+
+    std::fs::write(&path, &good).unwrap();
+    trained(&ask);
+}
+
+/// Any place in a JSON value.
+fn somewhere<'a>(value: &'a mut Value, random: &mut ChaCha8Rng) -> &'a mut Value {
+    let n = match &*value {
+        Value::Array(all) => all.len(),
+        Value::Object(all) => all.len(),
+        _ => 0,
+    };
+    // one of four ends above the leaves
+    if n == 0 || random.next_u32().is_multiple_of(4) {
+        return value;
+    }
+    let index = random.next_u32() as usize % n;
+    match value {
+        Value::Array(all) => somewhere(&mut all[index], random),
+        Value::Object(all) => somewhere(all.values_mut().nth(index).unwrap(), random),
+        _ => value,
+    }
+}
+
+#[test]
+fn whatever_is_done_to_a_state_nothing_panics() {
+    let (_data, out, ask) = interrupted(&[]);
+    let path = out.path().join("x.state");
+    let good = std::fs::read(&path).unwrap();
+    let [_, trainer, best] = parts(&good);
+    let values = [
+        json!(0),
+        json!(1),
+        json!(2),
+        json!(-1),
+        json!(u64::MAX),
+        json!(1e308),
+        json!(-1e308),
+        json!(null),
+        json!([]),
+        json!({}),
+        json!("x"),
+        json!(true),
+    ];
+    let mut random = ChaCha8Rng::seed_from_u64(1);
+    let (mut n_refused, mut n_taken) = (0, 0);
+    for case in 0..300 {
+        let bytes = match case % 3 {
+            0 | 1 => with_description(&good, |description| {
+                for _ in 0..=random.next_u32() % 2 {
+                    let value = values[random.next_u32() as usize % values.len()].clone();
+                    *somewhere(description, &mut random) = value;
+                }
+            }),
+            _ => {
+                let mut bytes = good.clone();
+                // weights are most of a file, what describes them is most of what can break
+                let from = if random.next_u32().is_multiple_of(2) {
+                    0
+                } else {
+                    good.len() - best.len() - trainer.len() - 8
+                };
+                for _ in 0..=random.next_u32() % 3 {
+                    let place = from + random.next_u32() as usize % 3000;
+                    bytes[place.min(good.len() - 1)] = random.next_u32() as u8;
+                }
+                bytes
+            }
+        };
+        std::fs::write(&path, &bytes).unwrap();
+        match train(&ask, &mut |_| {}, &mut ()) {
+            Ok(_) => n_taken += 1,
+            Err(error) => {
+                n_refused += 1;
+                assert_eq!(error.to_string().lines().count(), 1, "{error}");
+            }
+        }
+    }
+    println!("{n_refused} refused, {n_taken} taken");
+    assert!(n_refused > 100 && n_taken > 10, "{n_refused} refused, {n_taken} taken");
 }

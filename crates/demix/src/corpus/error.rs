@@ -29,11 +29,13 @@ pub enum CorpusError {
     },
     /// MUSDB18 as it comes.
     #[error(
-        "{}: holds all stems in one file: make a folder for each song and run in it: ffmpeg -i '{}' -map 0:0 \
-         mixture.wav -map 0:1 drums.wav -map 0:2 bass.wav -map 0:3 other.wav -map 0:4 vocals.wav",
-        path.display(), path.display()
+        "{}: holds all stems in one file, a folder of WAV files for each song is needed; this makes them for all \
+         songs: {}",
+        path.display(), super::layout::conversion(folder, path)
     )]
     StemFile {
+        /// The corpus.
+        folder: PathBuf,
         /// The first such file.
         path: PathBuf,
     },

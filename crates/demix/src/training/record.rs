@@ -23,6 +23,11 @@ pub struct EpochRecord {
 }
 
 impl EpochRecord {
+    /// Whether the epoch was validated.
+    pub fn is_judged(&self) -> bool {
+        self.validation_loss.is_some() || self.improvement.is_some()
+    }
+
     /// Whether the songs tell that this network separates better than `other`: its mean over songs is higher by more
     /// than one standard error of the differences.
     pub fn separates_better_than(&self, other: &Self) -> bool {

@@ -48,6 +48,37 @@ pub struct Description {
     pub seconds: f64,
 }
 
+impl Description {
+    /// Refuses what contradicts itself: whoever reads a description may rely on its numbers.
+    fn check(&self) -> Result<(), String> {
+        let rows = &self.record.epochs;
+        let damaged = |what: String| Err(format!("its description is damaged ({what})"));
+        if self.epochs != rows.len() {
+            return damaged(format!("{} epochs are done, its curve has {}", self.epochs, rows.len()));
+        }
+        if let Some((number, row)) = (1..).zip(rows).find(|(number, row)| row.epoch != *number) {
+            return damaged(format!("epoch {number} of its curve is called {}", row.epoch));
+        }
+        if let Some(best) = self.best_epoch {
+            match best.checked_sub(1).and_then(|index| rows.get(index)) {
+                None => return damaged(format!("its best epoch is {best} of {}", self.epochs)),
+                Some(row) if !row.is_judged() => {
+                    return damaged(format!("its best epoch, {best}, was never judged"));
+                }
+                Some(_) => {}
+            }
+        }
+        let sum = f64::from_bits(self.loss_bits);
+        if !sum.is_finite() || (self.batches == 0 && sum != 0.0) {
+            return damaged(format!("the losses of {} batches sum to {sum}", self.batches));
+        }
+        if self.seconds < 0.0 {
+            return damaged(format!("it took {} seconds", self.seconds));
+        }
+        Ok(())
+    }
+}
+
 /// A training between two batches.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainingState {
@@ -96,7 +127,8 @@ impl TrainingState {
     /// Reads a state.
     ///
     /// # Errors
-    /// A file that is missing, no state, of another version, or cut.
+    /// A file that is missing, no state, of another version, cut, or whose description contradicts itself. What the
+    /// trainer and the network hold is seen when they are taken up.
     pub fn read(path: &Path) -> Result<Self, StateError> {
         let bytes = std::fs::read(path).map_err(|error| FileError::from_io(path, "read it", error))?;
         Self::from_bytes(&bytes).map_err(|problem| StateError::Refused { path: path.into(), problem })
@@ -121,8 +153,12 @@ impl TrainingState {
         if !rest.is_empty() {
             return Err(format!("has {} bytes more than it promises", rest.len()));
         }
-        let description =
+        let description: Description =
             serde_json::from_slice(json).map_err(|error| format!("its description is damaged ({error})"))?;
+        description.check()?;
+        if description.best_epoch.is_some() && best.is_empty() {
+            return Err("has lost its best network".into());
+        }
         Ok(Self { description, trainer, best })
     }
 }
@@ -142,7 +178,7 @@ mod tests {
             settings: Map::new(),
             training: vec!["a".into()],
             validation: vec![],
-            epochs: 3,
+            epochs: 0,
             batches: 2,
             loss_bits: (0.1f64 + 0.2).to_bits(),
             record: Record::default(),

@@ -1,14 +1,17 @@
 //! A corpus to the network of one source.
 //!
 //! Epochs of new examples; every few epochs the validation mixtures are separated and scored; the best network is kept.
-//! After every validation, and when the work is cancelled, the state is saved beside the checkpoint, from which a
-//! training goes on as if it had never stopped: the checkpoint is the same, bit for bit.
+//! Then, and when the work is cancelled, the state is saved beside the checkpoint, from which a training goes on as if
+//! it had never stopped: the checkpoint is the same, bit for bit. A training that is cancelled leaves its best network
+//! so far, too, in a file of its own: the checkpoint is always that of a training that came to its end.
 //!
 //! | room | holds |
 //! | --- | --- |
 //! | `settings` | what can be asked for |
+//! | `resume` | whether a saved state is of the training that is asked for |
 //! | `run` | the epochs |
 
+mod resume;
 mod run;
 mod settings;
 
@@ -20,7 +23,7 @@ use demix_files::atomic::check_output_folder;
 use demix_nn::{Header, Loss, StepTimes};
 use demix_signal::Watch;
 use demix_signal::settings::{SettingError, Settings as _};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 pub use settings::{LossName, ScheduleSettings, Select, TrainFor, TrainingSettings, TransformSettings};
 
@@ -82,7 +85,8 @@ const FEW_SONGS: usize = 4;
 ///
 /// # Errors
 /// Settings that do not fit; a corpus without the source or with too few songs; outputs that exist or cannot be
-/// written; a state that is of another training; cancelling, after which the state is saved.
+/// written; a state that is damaged or of another training; cancelling, after which the state and the best network so
+/// far are saved.
 pub fn train(
     request: &TrainRequest,
     warn: &mut dyn FnMut(&str),
@@ -96,6 +100,8 @@ pub fn train(
 struct Files {
     checkpoint: PathBuf,
     state: PathBuf,
+    /// The best network so far of a training that was cancelled.
+    so_far: PathBuf,
     table: PathBuf,
     picture: PathBuf,
 }
@@ -115,6 +121,7 @@ impl Files {
         Self {
             checkpoint: output.to_path_buf(),
             state: beside(".state"),
+            so_far: beside(".best"),
             table: beside(".curves.csv"),
             picture: beside(".curves.png"),
         }
@@ -122,7 +129,7 @@ impl Files {
 
     /// Refuses outputs that are in the way.
     fn check(&self, request: &TrainRequest) -> Result<(), PipelineError> {
-        for path in [&self.checkpoint, &self.state, &self.table, &self.picture] {
+        for path in [&self.checkpoint, &self.state, &self.so_far, &self.table, &self.picture] {
             if path.is_dir() {
                 return Err(FileError::IsFolder { path: path.clone() }.into());
             }
@@ -139,8 +146,8 @@ impl Files {
                     "{state} exists: go on with --resume, or start again with --overwrite"
                 ));
             }
-            let there = [&self.checkpoint, &self.table, &self.picture].into_iter().find(|path| path.exists());
-            if let Some(path) = there {
+            let outputs = [&self.checkpoint, &self.so_far, &self.table, &self.picture];
+            if let Some(path) = outputs.into_iter().find(|path| path.exists()) {
                 let path = path.display();
                 return refused(format!(
                     "{path} exists: add --overwrite to replace it, or choose another -o than {output}"
@@ -250,14 +257,12 @@ impl Plan {
         };
         let mut pretrain = pretrain;
         if let Some(state) = &state {
-            if settings.schedule.pretrain.is_none()
-                && let Some(there) = state.description.settings.get("pretrain")
-            {
+            if settings.schedule.pretrain.is_none() {
                 // the automatic value belongs to the number of epochs that it began with
-                pretrain = there.as_u64().unwrap_or(0) as usize;
-                description.settings.insert("pretrain".into(), there.clone());
+                pretrain = resume::pretrain(&files.state, &state.description)?;
+                description.settings.insert("pretrain".into(), pretrain.into());
             }
-            same_training(&files.state, &description, &state.description)?;
+            resume::same_training(&files.state, &description, &state.description)?;
         }
         let header = Header {
             version: demix_nn::VERSION,
@@ -304,42 +309,4 @@ fn announce_conversions<'a>(tracks: impl Iterator<Item = &'a Track>, rate: u32, 
     if n_mixed > 0 {
         warn(&format!("{n_mixed} stems of several channels are mixed down to one"));
     }
-}
-
-/// Settings that may change from one run to the next: they decide when to stop and what it takes, not what is computed.
-const MAY_CHANGE: [&str; 3] = ["epochs", "patience", "cache"];
-
-/// Refuses to go on with another training than the one that was saved.
-fn same_training(path: &Path, asked: &Description, saved: &Description) -> Result<(), PipelineError> {
-    let refused = |what: &str, asked: String, saved: String| {
-        Err(PipelineError::WrongUse(format!(
-            "{}: was begun with {what} {saved}, now it is {asked}: ask for the same, or start again with --overwrite",
-            path.display()
-        )))
-    };
-    if asked.source != saved.source {
-        return refused("--source", asked.source.clone(), saved.source.clone());
-    }
-    if asked.method != saved.method {
-        return refused("--for", asked.method.clone(), saved.method.clone());
-    }
-    if asked.nu != saved.nu {
-        let shown = |nu: Option<f64>| nu.map_or_else(|| "none".into(), |nu| nu.to_string());
-        return refused("--nu", shown(asked.nu), shown(saved.nu));
-    }
-    let plain = |value: &Value| value.to_string().replace('"', "");
-    let of =
-        |settings: &Map<String, Value>, name: &str| settings.get(name).map_or_else(|| "none".into(), plain);
-    let names = asked.settings.keys().chain(saved.settings.keys());
-    for name in names.filter(|name| !MAY_CHANGE.contains(&name.as_str())) {
-        let (a, b) = (of(&asked.settings, name), of(&saved.settings, name));
-        if a != b {
-            return refused(name, a, b);
-        }
-    }
-    if (&asked.training, &asked.validation) != (&saved.training, &saved.validation) {
-        let shown = |d: &Description| format!("{} and {}", d.training.len(), d.validation.len());
-        return refused("other songs for training and validation,", shown(asked), shown(saved));
-    }
-    Ok(())
 }

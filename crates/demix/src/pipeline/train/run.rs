@@ -9,7 +9,7 @@ use demix_signal::{Cancelled, Progress, Watch};
 use serde_json::{Value, json};
 
 use super::settings::Select;
-use super::{Plan, Trained};
+use super::{Plan, Trained, resume};
 use crate::VERSION;
 use crate::pipeline::PipelineError;
 use crate::training::state::{Description, TrainingState};
@@ -38,8 +38,9 @@ impl Plan {
         let stopped = match run.epochs(watch) {
             Err(PipelineError::Cancelled) => {
                 run.save()?;
+                let so_far = run.write_so_far().unwrap_or_else(|error| format!("; {error}"));
                 warn(&format!(
-                    "stopped after {} epochs and {} batches; the state is in {}: the same command with --resume goes on",
+                    "stopped after {} epochs and {} batches; the state is in {}: the same command with --resume goes on{so_far}",
                     run.state.description.epochs,
                     run.state.description.batches,
                     self.files.state.display()
@@ -52,7 +53,7 @@ impl Plan {
     }
 
     /// The loss of an epoch, counted from 0.
-    fn loss_of(&self, epoch: usize) -> Loss {
+    pub(super) fn loss_of(&self, epoch: usize) -> Loss {
         if epoch < self.pretrain { Loss::SquareRoot } else { self.loss }
     }
 }
@@ -65,7 +66,7 @@ impl<'a> Run<'a> {
         let mut description = plan.description.clone();
         let mut best = Vec::new();
         let trainer = match &plan.state {
-            Some(state) => Trainer::resume(&state.trainer)?,
+            Some(state) => resume::trainer(plan, state)?,
             None => {
                 let header = Header { loss: plan.loss_of(0), ..plan.header.clone() };
                 Trainer::new(header, plan.settings.trainer.clone())?
@@ -103,8 +104,8 @@ impl<'a> Run<'a> {
             let training_loss = self.epoch(watch)?;
             let number = epoch + 1;
             let is_last_of_loss = number == self.plan.pretrain || number == schedule.epochs;
-            let is_validated = self.plan.validation.n_mixtures() > 0
-                && (number.is_multiple_of(schedule.every) || is_last_of_loss);
+            let is_due = number.is_multiple_of(schedule.every) || is_last_of_loss;
+            let is_validated = is_due && self.plan.validation.n_mixtures() > 0;
             let validated = if is_validated { Some(self.validate(watch)?) } else { None };
             let (validation_loss, improvement, by_song) = validated.unwrap_or_default();
             let seconds = self.seconds();
@@ -122,6 +123,8 @@ impl<'a> Run<'a> {
             (description.batches, description.loss_bits) = (0, 0);
             if is_validated {
                 self.keep_if_best()?;
+            }
+            if is_due {
                 self.save()?;
                 self.draw()?;
             }
@@ -155,7 +158,8 @@ impl<'a> Run<'a> {
         }
         tell(watch, done, total, Some(loss / n as f64))?;
         let nu = self.plan.loss.usual_nu();
-        let score = validation.score(&self.trainer.network(), nu)?;
+        let network = self.trainer.network().on(self.plan.settings.trainer.device)?;
+        let score = validation.score(&network, nu)?;
         tell(watch, done, total, Some(loss / n as f64))?;
         let by_song = score.by_song.iter().map(|&(_, improvement)| short(improvement)).collect();
         Ok((Some(short(loss / n as f64)), Some(short(score.improvement)), by_song))
@@ -213,6 +217,25 @@ impl<'a> Run<'a> {
         Ok(report::write_bytes(&self.plan.files.picture, &picture.to_png())?)
     }
 
+    /// Writes the best network so far of a training that was stopped; says where it is, as the end of a sentence.
+    fn write_so_far(&self) -> Result<String, PipelineError> {
+        if self.trainer.steps() == 0 {
+            return Ok(String::new());
+        }
+        let description = &self.state.description;
+        let (mut network, which) = match description.best_epoch {
+            Some(best) => {
+                (Network::from_bytes(&self.state.best)?, format!("the best network so far, of epoch {best},"))
+            }
+            None => (self.trainer.network(), "the network as it is now, not judged yet,".into()),
+        };
+        network.header_mut().log =
+            self.log(description.best_epoch.unwrap_or(description.epochs), "interrupted");
+        let path = &self.plan.files.so_far;
+        report::write_bytes(path, &network.to_bytes())?;
+        Ok(format!("; {which} is in {}", path.display()))
+    }
+
     fn finish(mut self, stopped: &'static str) -> Result<Trained, PipelineError> {
         if self.state.description.best_epoch.is_none() {
             // nothing was judged: the last one it is
@@ -229,6 +252,8 @@ impl<'a> Run<'a> {
         let mut network = Network::from_bytes(&self.state.best)?;
         network.header_mut().log = log.clone();
         report::write_bytes(&plan.files.checkpoint, &network.to_bytes())?;
+        // the checkpoint takes its place; where it cannot be removed it does no harm
+        let _ = std::fs::remove_file(&plan.files.so_far);
         Ok(Trained {
             output: plan.files.checkpoint.clone(),
             beside: [plan.files.table.clone(), plan.files.picture.clone(), plan.files.state.clone()],
@@ -250,7 +275,7 @@ impl<'a> Run<'a> {
             .record
             .epochs
             .iter()
-            .filter(|row| row.validation_loss.is_some())
+            .filter(|row| row.is_judged())
             .map(|row| json!([row.epoch, row.loss, row.training_loss, row.validation_loss, row.improvement]))
             .collect();
         let row = description.record.epochs.get(epoch.saturating_sub(1));
