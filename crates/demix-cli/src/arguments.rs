@@ -73,7 +73,8 @@ Examples:
     /// Score separated sources against the true ones.
     #[command(after_help = "\
 Examples:
-  demix evaluate --reference bass.wav drums.wav --estimate out/source-1.wav out/source-2.wav --mixture mix.wav
+  demix evaluate --reference bass.wav drums.wav --mixture mix.wav \\
+    --estimate out/source-1.wav out/source-2.wav
   demix evaluate --tracks out/nmf --tracks out/ilrma --reference-dir MUSDB18 -o scores")]
     Evaluate(Box<Evaluate>),
     /// Print completions for a shell.
@@ -107,7 +108,8 @@ pub struct Separate {
     /// Method, or `auto`; `demix methods` lists them [default: auto]
     #[arg(long, value_name = "NAME")]
     pub method: Option<String>,
-    /// Number of sources, where dictionaries do not tell it [default: 2]
+    /// Number of sources [default: those of dictionaries and networks; else as many as channels, or as `auto` counts; 2
+    /// for one channel]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub sources: Option<usize>,
     /// A setting of the method; `demix methods NAME` lists them.

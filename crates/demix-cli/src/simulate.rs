@@ -99,7 +99,7 @@ pub fn after_help() -> String {
 Examples:
   demix simulate anna.flac ben.flac --t60 0.15 -o scene
   demix simulate a.wav b.wav c.wav --preset pop-idlma-2 --snr 30
-  demix simulate a.wav b.wav --rir left.wav right.wav
+  demix simulate a.wav b.wav --rir at-a.wav at-b.wav
   demix simulate a.wav b.wav --gains mix.csv
 
 Settings of the room (--set):

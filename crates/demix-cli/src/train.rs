@@ -56,7 +56,8 @@ pub fn after_help() -> String {
 Examples:
   demix train --data DSD100 --source bass -o bass.safetensors
   demix train --data DSD100 --source bass -o bass.safetensors --resume --set epochs=1000
-  demix train --data musdb18 --source vocals -o vocals.safetensors --for t-idlma --nu 500 --set width=2048
+  demix train --data musdb18 --source vocals -o vocals.safetensors \\
+    --for t-idlma --nu 500 --set width=2048
 
 Settings (--set):
 {settings}"

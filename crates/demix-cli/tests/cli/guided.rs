@@ -97,6 +97,14 @@ fn a_trained_network_guides_a_separation() {
     let sum = &lab.read("out/mixture/bass.wav").samples + &lab.read("out/mixture/drums.wav").samples;
     assert!((&sum - &mixture.samples).iter().all(|error| error.abs() < 1e-5));
 
+    // as many microphones as named sources, without a word of their number
+    let (a, b) = (mixture.samples.row(0), mixture.samples.row(1));
+    let three = stack(Axis(0), &[a, b, (&a - &b * 0.3).view()]).unwrap();
+    let hiss = Array2::from_shape_vec(three.dim(), noise(three.len(), 5)).unwrap();
+    lab.write("three.wav", &Waveform::new(three + hiss * 0.01, RATE));
+    lab.done("separate three.wav --method idlma --model bass=bass.net --model drums=drums.net --model other=bass.net -o o");
+    assert!(["bass", "drums", "other"].iter().all(|name| lab.path(format!("o/three/{name}.wav")).exists()));
+
     // a blind source beside a known one, and a network for one channel
     lab.done("separate mixture.wav --method idlma --model bass=bass.net -o blind");
     assert!(lab.path("blind/mixture/source-1.wav").exists());
@@ -133,16 +141,25 @@ fn the_protocol_of_the_paper_runs_stops_and_goes_on() {
     songs(&lab, 4, 2);
     let line = format!("reproduce --data songs -o tables --quick {SMALL} --set songs=1 --set seconds=4");
     let first = lab.done(&line);
-    assert!(first.out.contains("networks of at most 24 steps"), "{}", first.out);
+    let said = first.out.lines().next().unwrap();
+    for part in
+        ["3 networks of at most 24 steps each, 3 mixtures, 27 separations: about", " minute", "of training"]
+    {
+        assert!(said.contains(part), "{said}");
+    }
     let tables = String::from_utf8(lab.bytes("tables/tables.md")).unwrap();
     for text in
         ["bass/drums (1 mixtures)", "| idlma |", "| g-pop-idlma, eta 1e-2 |", "(6.41)", "true variance"]
     {
         assert!(tables.contains(text), "{text}\n{tables}");
     }
-    for file in ["index.html", "scores.csv", "protocol.json", "improvements.png", "spectrum-bass.png"] {
+    let files =
+        ["index.html", "scores.csv", "energies.csv", "bands.csv", "protocol.json", "spectrum-bass.png"];
+    for file in files {
         assert!(lab.path(format!("tables/{file}")).exists(), "{file}");
     }
+    let page = String::from_utf8(lab.bytes("tables/index.html")).unwrap();
+    assert!(page.contains("bass/drums (1 mixtures)") && page.contains("improvements.png"), "{page}");
     // nothing is done twice
     let network = lab.bytes("tables/networks/bass-idlma.safetensors");
     let scores = "tables/scores/song 4 - bass+drums - condition 1.json";
@@ -157,6 +174,14 @@ fn the_protocol_of_the_paper_runs_stops_and_goes_on() {
     assert_eq!(other.code, 1);
     assert!(other.err.contains("width=24") && other.err.contains("width=25"), "{}", other.err);
 
+    // the same corpus in other words
+    lab.done(&line.replace("--data songs", "--data ./songs"));
+    assert_eq!(before, lab.bytes(scores));
+
+    let before = lab.everything();
+    let wrong = lab.line(&format!("{line} --responses nowhere").replace("-o tables", "-o x"));
+    assert!(wrong.code == 2 && wrong.err.contains("nowhere: no such folder"), "{}", wrong.err);
+    assert!(lab.everything() == before, "{:?}", lab.everything().keys());
     let wrong = lab.line("reproduce --data nowhere -o x --quick");
     assert!(wrong.code != 0 && wrong.err.contains("nowhere") && !lab.path("x").exists(), "{}", wrong.err);
     let wrong = lab.line(&format!("{line} --set parts=near"));

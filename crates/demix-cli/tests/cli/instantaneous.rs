@@ -1,4 +1,4 @@
-//! Instantaneous mixtures from end to end.
+//! Instantaneous mixtures from end to end, and what `auto` makes of several channels.
 
 use demix::signal::Waveform;
 use ndarray::{Array2, Axis, concatenate};
@@ -112,5 +112,82 @@ fn what_cannot_be_demixed_is_refused_or_told() {
         let warnings = report["warnings"].to_string();
         assert!(warnings.contains("only 1 independent signal"), "{method}: {warnings}");
         assert_eq!(lab.sources(&format!("{method}/half")).len(), 2);
+    }
+}
+
+/// Noise in syllables, each with a loudness and a colour of its own: 8 s.
+fn talker(take: u64) -> Waveform {
+    let n = 8 * RATE as usize;
+    let (white, dice) = (noise(n, take), noise(512, take + 50));
+    let mut state = 0.0;
+    let samples = white.iter().enumerate().map(|(t, x)| {
+        let syllable = t / (RATE as usize / 6);
+        let (loud, pole) = (dice[2 * syllable].abs().powi(3), 0.7 * dice[2 * syllable + 1]);
+        state = pole * state + 0.3 * loud * x;
+        state
+    });
+    Waveform::mono(samples.collect(), RATE)
+}
+
+/// What `auto` says of a file: method, number of sources, why.
+fn choice(lab: &Lab, file: &str, options: &str) -> (String, usize, String) {
+    lab.done(&format!("separate {file} --overwrite -o chosen {options}"));
+    let stem = file.rsplit('/').next().unwrap().trim_end_matches(".wav");
+    let report = lab.json(&format!("chosen/{stem}/report.json"));
+    let word = |name: &str| report[name].as_str().unwrap().to_string();
+    let sources = report["sources"].as_array().unwrap();
+    let n = sources.iter().filter(|source| source["name"] != "residual").count();
+    (word("method"), n, word("why"))
+}
+
+#[test]
+fn two_sources_by_gains_are_counted_on_any_number_of_channels() {
+    let lab = Lab::new();
+    let talkers = [talker(1), talker(2)];
+    for m in [3, 4, 8] {
+        let gain = |channel: usize, n: usize| {
+            let angle = 0.3 + 2.5 * channel as f32 / m as f32;
+            if n == 0 { angle.cos() } else { (0.9 * angle + 0.2).sin() }
+        };
+        let hiss = noise(m * talkers[0].n_samples(), 9);
+        for (name, noisy) in [("clean", 0.0), ("noisy", 0.003)] {
+            let x = Array2::from_shape_fn((m, talkers[0].n_samples()), |(channel, t)| {
+                let sum: f32 = (0..2).map(|n| gain(channel, n) * talkers[n].samples[[0, t]]).sum();
+                sum + noisy * hiss[channel * talkers[0].n_samples() + t]
+            });
+            lab.write(&format!("{name}.wav"), &Waveform::new(x, RATE));
+            let (method, n, why) = choice(&lab, &format!("{name}.wav"), "");
+            assert_eq!((method.as_str(), n), ("sobi", 2), "{m} channels, {name}: {why}");
+            assert!(
+                why.starts_with(&format!("{m} channels that differ by gains alone (evidence 0.00")),
+                "{why}"
+            );
+        }
+    }
+}
+
+#[test]
+fn talkers_in_a_room_are_counted_by_any_number_of_microphones() {
+    let lab = Lab::new();
+    for take in 1..4 {
+        lab.write(&format!("{take}.wav"), &talker(take));
+    }
+    for (n, m, array) in
+        [(2, 3, "line:3:0.06"), (2, 4, "line:4:0.06"), (2, 8, "circle:8:0.06"), (3, 4, "line:4:0.06")]
+    {
+        let files: Vec<String> = (1..=n).map(|take| format!("{take}.wav")).collect();
+        lab.done(&format!(
+            "simulate {} --room 5,4,2.5 --t60 0.15 --distance 1 --array {array} --snr 50 --overwrite -o scene",
+            files.join(" ")
+        ));
+        // the choice is made before the separation, which may be short: these are settings of ilrma
+        let short = "--set fft=512 --set iterations=1 --set start_iterations=1";
+        let (method, found, why) = choice(&lab, "scene/mixture.wav", short);
+        assert_eq!((method.as_str(), found), ("ilrma", n), "{m} microphones: {why}");
+        assert!(
+            why.starts_with(&format!("{m} channels that differ by delays and echoes (evidence 0.")),
+            "{why}"
+        );
+        assert!(why.contains(&format!("{n} sources: direction {} of {m} is echoes", n + 1)), "{why}");
     }
 }

@@ -55,7 +55,7 @@ fn what_is_wrong_is_told_in_one_line() {
     let before = lab.everything();
     for (line, code, words) in [
         ("--data songs --source voice -o x", 2, &["--source voice", "bass, drums"][..]),
-        ("--data stems --source bass -o x", 1, &["A - B.stem.mp4", "ffmpeg -i", "-map 0:4 vocals.wav"]),
+        ("--data stems --source bass -o x", 1, &["A - B.stem.mp4", "for f in */*.stem.mp4", "ffmpeg"]),
         ("--data nowhere --source bass -o x", 1, &["nowhere: no such file"]),
         ("--data songs --source bass -o x", 2, &["4 songs", "7 are needed", "validation=3"]),
         ("--data songs --source bass -o there --set validation=1", 1, &["there exists", "--overwrite"]),
@@ -103,5 +103,9 @@ fn ctrl_c_saves_what_is_learned() {
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert!(said.iter().any(|event| event.contains("x.state") && event.contains("--resume")), "{said:?}");
     assert!(!lab.path("x").exists() && lab.path("x.state").exists());
+    // the network so far is told of, and of use
+    assert!(said.iter().any(|event| event.contains("x.best")), "{said:?}");
+    assert!(lab.done("info x.best").out.contains("stopped: interrupted"));
     lab.done(&format!("{line} --set epochs=2 --resume --set patience=0"));
+    assert!(lab.path("x").exists() && !lab.path("x.best").exists());
 }
