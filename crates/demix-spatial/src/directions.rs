@@ -13,9 +13,11 @@
 //!   that of a source beneath noise in between.
 //!
 //! A direction is a source where its kurtosis is above [`STEADY`] and its fall below the kurtosis less 2 (and below
-//! [`LARGEST_FALL`]): the more of it is noise, the less an echo in it can fall. This is asked of the medians over the
-//! bins of each octave, from the strongest direction on; the octave that counts most decides, as a bass is heard in
-//! one and a voice in another. Measured in `docs/separation-settings.md`, "How many sources".
+//! [`LARGEST_FALL`]): the more of it is noise, the less an echo in it can fall. Short windows hold fewer sources at once,
+//! so that weak sources gain in longer ones: the fall is counted from that of the second direction, a source by
+//! assumption, where this is negative. All is asked of the medians over the bins of each octave, from the strongest
+//! direction on; the octave that counts most decides, as a bass is heard in one and a voice in another. Measured in
+//! `docs/separation-settings.md`, "How many sources".
 //!
 //! Cost: 9 eigenvalue problems of size M for each bin of the shorter window that is looked at, 2400 at the most.
 
@@ -37,7 +39,7 @@ const GAUSSIAN: f64 = 2.0;
 const LARGEST_FALL: f64 = 4.5;
 /// By how much more dB the last direction may fall. In doubt all channels are used: with too few sources two are left
 /// in one output, with one too many an output holds echoes.
-const BENEFIT_OF_DOUBT: f64 = 0.5;
+const BENEFIT_OF_DOUBT: f64 = 0.75;
 /// A direction of less power than this, in dB below the first, is rounding.
 const ROUNDING: f64 = -90.0;
 
@@ -87,13 +89,13 @@ pub struct Direction {
 }
 
 impl Direction {
-    /// By how many dB its fall is below what is allowed a source; negative where it is none.
-    fn margin(&self, is_last: bool) -> f64 {
+    /// By how many dB its fall, beyond that of a source, is below what is allowed one; negative where it is none.
+    fn margin(&self, of_a_source: f64, is_last: bool) -> f64 {
         if self.level < ROUNDING || self.kurtosis < STEADY {
             return f64::NEG_INFINITY;
         }
         let doubt = if is_last { BENEFIT_OF_DOUBT } else { 0.0 };
-        LARGEST_FALL.min(self.kurtosis - GAUSSIAN) + doubt - self.fall
+        LARGEST_FALL.min(self.kurtosis - GAUSSIAN) + doubt - (self.fall - of_a_source)
     }
 
     /// Whether it is an echo that the shorter window cuts off, rather than noise.
@@ -130,7 +132,10 @@ pub fn count_directions(parts: &[Waveform]) -> Result<DirectionCount, SpatialErr
     if octaves.is_empty() {
         return Ok(all);
     }
-    let margin = |octave: &[Direction], k: usize| octave[k].margin(k + 1 == channels);
+    let margin = |octave: &[Direction], k: usize| {
+        let of_a_source = octave[1].fall.min(0.0);
+        octave[k].margin(of_a_source, k + 1 == channels)
+    };
     let count = |octave: &Vec<Direction>| 1 + (1..channels).take_while(|&k| margin(octave, k) > 0.0).count();
     let n_sources = octaves.iter().map(count).max().unwrap_or(1).max(2);
     let nearest = octaves.iter().filter(|_| n_sources < channels).max_by(|a, b| {
