@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use demix_signal::Watch;
-use ndarray::{Array2, Array3, Axis};
+use ndarray::{Array2, Array3, ArrayView3, Axis};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 
@@ -169,6 +169,21 @@ impl Guided {
         watch: &mut dyn Watch,
         observe: &mut dyn FnMut(&Moment<'_>),
     ) -> Result<Found, SpatialError> {
+        self.demix_in_order::<T>(input, None, watch, observe)
+    }
+
+    /// Demixes; after FDICA the bins take the order of `known`, powers of the sources (bins, sources, frames), instead of
+    /// what the networks hear.
+    ///
+    /// # Errors
+    /// As [`Guided::demix`].
+    pub fn demix_in_order<T: Scalar>(
+        &self,
+        input: &Input<'_>,
+        known: Option<ArrayView3<'_, f32>>,
+        watch: &mut dyn Watch,
+        observe: &mut dyn FnMut(&Moment<'_>),
+    ) -> Result<Found, SpatialError> {
         let mixture = Mixture::<T>::new(input.x, self.settings.matrices.simd)?;
         self.check(mixture.n_channels())?;
         for (n, known) in self.sources.iter().enumerate() {
@@ -195,7 +210,8 @@ impl Guided {
             let demixing = match input.begin {
                 Some(w) => Demixing::given(&mixture, w)?,
                 None => {
-                    self.begin(&mixture, input, way.start, &mut Share { watch: &mut *watch, before, total })?
+                    let watch = &mut Share { watch: &mut *watch, before, total };
+                    self.begin(&mixture, input, way.start, known, watch)?
                 }
             };
             before += warm(&way);
@@ -233,16 +249,17 @@ impl Guided {
         mixture: &Mixture<T>,
         input: &Input<'_>,
         start: Start,
+        known: Option<ArrayView3<'_, f32>>,
         watch: &mut dyn Watch,
     ) -> Result<Demixing, SpatialError> {
         let (settings, n) = (&self.settings, self.sources.len());
         let update = settings.matrices.build();
         let iterations = self.warm(start);
         let loops = LoopSettings { iterations, tolerance: START_TOLERANCE, ..LoopSettings::default() };
-        let expected = if start == Start::Fdica { self.expected(input)? } else { None };
-        let expected = expected.as_ref().map(|expected| expected.view());
+        let heard = if start == Start::Fdica && known.is_none() { self.expected(input)? } else { None };
+        let expected = known.or(heard.as_ref().map(|heard| heard.view()));
         let mut demixing = start.begin(mixture, n, &*update, &loops, expected, watch)?;
-        if iterations > 0 {
+        if iterations > 0 && known.is_none() {
             self.name_outputs(mixture, &mut demixing)?;
         }
         Ok(demixing)

@@ -10,12 +10,14 @@
 //! | [`update`] | how the demixing matrices follow |
 //! | [`mixture`], [`demixing`] | x, whitened, and W |
 //! | [`rescale`], [`permutation`] | scale and order of the outputs, which the mixture leaves open |
+//! | [`search`], [`Apart`] | several orders and windows tried, the best told from the outputs |
 //! | [`plane_waves`] | what directions tell of the order |
 //! | [`cancellation_warning`] | outputs that are left of numbers much larger |
 //! | [`consistency`] | spectrograms that some waveform has |
 //! | [`instantaneous`] | mixtures x = A s without echoes: decorrelation, AMUSE, SOBI, JADE, FastICA |
 //! | `kernel`, `matrix` | the inner loops in vector instructions; small complex matrices |
 
+mod apart;
 pub mod blind;
 mod cancellation;
 pub mod consistency;
@@ -32,10 +34,12 @@ pub mod mixture;
 pub mod permutation;
 pub mod plane_waves;
 pub mod rescale;
+pub mod search;
 pub mod source;
 pub mod start;
 pub mod update;
 
+pub use apart::Apart;
 pub use blind::{
     Blind, DemixSettings, DescentSettings, FactorStart, Found, Input, LowRankSettings, Model, SourceUpdate,
 };
@@ -50,6 +54,7 @@ pub use guided::{Guided, GuidedSettings, Known, LookSettings, Moment, Trial, Way
 pub use matrix::C64;
 pub use mixture::{Mixture, Scalar, principal_components, unreduced};
 pub use rescale::Scaling;
+pub use search::{Beginning, Candidate, Search};
 pub use source::SourceModel;
 pub use start::Start;
 pub use update::{MatrixSettings, Pairs, SpatialUpdate, Update};

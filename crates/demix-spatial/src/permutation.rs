@@ -9,7 +9,7 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use ndarray::{Array2, Array3, ArrayView3, Axis, s};
+use ndarray::{Array2, Array3, ArrayView2, ArrayView3, Axis, s};
 use rayon::prelude::*;
 
 /// Rounds over all bins at the most; an alignment settles within about ten.
@@ -35,12 +35,49 @@ const KNOWN_SHARE: f64 = 0.25;
 /// in the mixture. The outputs of all bins then take the order of these sources as well as each other's.
 pub fn by_activity(power: ArrayView3<'_, f64>, expected: Option<ArrayView3<'_, f64>>) -> Array2<usize> {
     let activity = activities(power);
-    let expected = expected.map(|expected| {
-        let known = activities(expected);
-        let pairs = known.outer_iter().zip(activity.outer_iter());
-        pairs.map(|(known, bin)| known.dot(&bin.t())).collect::<Vec<_>>()
-    });
+    let expected = expected.map(|expected| matches(&activity, expected));
     by_evidence(&activity, expected.as_deref())
+}
+
+/// The orders that [`by_activity`] chooses from, without those that come twice.
+pub fn orders_by_activity(
+    power: ArrayView3<'_, f64>,
+    expected: Option<ArrayView3<'_, f64>>,
+) -> Vec<Array2<usize>> {
+    let activity = activities(power);
+    let expected = expected.map(|expected| matches(&activity, expected));
+    let candidates = permutations(activity.len_of(Axis(1)));
+    let of_weight = |far_weight: &f64| ordered(&activity, &candidates, *far_weight, expected.as_deref());
+    let orders: Vec<Array2<usize>> = FAR_WEIGHTS.par_iter().map(of_weight).collect();
+    let mut different: Vec<Array2<usize>> = Vec::new();
+    for order in orders {
+        if !different.contains(&order) {
+            different.push(order);
+        }
+    }
+    different
+}
+
+/// a b^T of a few rows each: row by row, in one fixed order; a product of matrices would pack them first.
+fn products(a: ArrayView2<'_, f64>, b: ArrayView2<'_, f64>) -> Array2<f64> {
+    Array2::from_shape_fn((a.nrows(), b.nrows()), |(i, j)| a.row(i).dot(&b.row(j)))
+}
+
+/// How well the outputs of each bin match sources whose powers are known, (source, output).
+fn matches(activity: &Array3<f64>, expected: ArrayView3<'_, f64>) -> Vec<Array2<f64>> {
+    let known = activities(expected);
+    known.outer_iter().zip(activity.outer_iter()).map(|(known, bin)| products(known, bin)).collect()
+}
+
+fn ordered(
+    activity: &Array3<f64>,
+    candidates: &[Vec<usize>],
+    far_weight: f64,
+    expected: Option<&[Array2<f64>]>,
+) -> Array2<usize> {
+    let mut order = Groups::new(activity, candidates, far_weight, expected).join();
+    settle(&mut order, activity, candidates, expected);
+    order
 }
 
 /// [`by_activity`], where `orders[bin][[source, output]]` is 1 for an output that is known to be this source, else 0.
@@ -53,8 +90,7 @@ pub fn by_activity_and_orders(power: ArrayView3<'_, f64>, orders: &[Array2<f64>]
 fn by_evidence(activity: &Array3<f64>, expected: Option<&[Array2<f64>]>) -> Array2<usize> {
     let candidates = permutations(activity.len_of(Axis(1)));
     let of_weight = |far_weight| {
-        let mut order = Groups::new(activity, &candidates, far_weight, expected).join();
-        settle(&mut order, activity, &candidates, expected);
+        let order = ordered(activity, &candidates, far_weight, expected);
         (agreement(activity, &order, expected), order)
     };
     let [more, less] = FAR_WEIGHTS;
@@ -78,7 +114,7 @@ fn settle(
                     row += &activity.slice(s![other, order[[other, source]], ..]);
                 }
             }
-            let mut scores = sum.dot(&activity.index_axis(Axis(0), bin).t());
+            let mut scores = products(sum.view(), activity.index_axis(Axis(0), bin));
             if let Some(expected) = expected {
                 scores.scaled_add(weight_of_known(CLOSE), &expected[bin]);
             }
@@ -132,7 +168,7 @@ fn weight_of_known(reach: usize) -> f64 {
 }
 
 /// Power ratios of all outputs, each with mean 0 and norm 1 over frames (0 where a bin is silent).
-fn activities(power: ArrayView3<'_, f64>) -> Array3<f64> {
+pub(crate) fn activities(power: ArrayView3<'_, f64>) -> Array3<f64> {
     let mut activity = power.to_owned();
     activity.outer_iter_mut().into_par_iter().for_each(|mut bin| {
         for mut frame in bin.columns_mut() {
@@ -208,7 +244,7 @@ impl<'a> Groups<'a> {
         let mut links = vec![BTreeMap::new(); n_bins];
         for bin in 0..n_bins {
             for other in around(bin, n_bins, NEAR).filter(|&other| other > bin) {
-                let link = sums[bin].dot(&sums[other].t());
+                let link = products(sums[bin].view(), sums[other].view());
                 links[other].insert(bin, link.t().to_owned());
                 links[bin].insert(other, link);
             }
@@ -278,7 +314,8 @@ impl<'a> Groups<'a> {
 
     /// How well the outputs of two groups that touch fit, (sources of the one, sources of the other).
     fn scores(&self, one: usize, other: usize) -> Array2<f64> {
-        &self.links[one][&other] + &(self.far_weight * self.sums[one].dot(&self.sums[other].t()))
+        &self.links[one][&other]
+            + &(self.far_weight * products(self.sums[one].view(), self.sums[other].view()))
     }
 
     fn pair(&self, one: usize, other: usize) -> Pair {

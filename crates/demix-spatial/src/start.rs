@@ -5,7 +5,7 @@ use ndarray::{Array2, Array3, ArrayView3, Axis};
 
 use crate::determined::{self, LoopSettings};
 use crate::mixture::{Mixture, Scalar};
-use crate::permutation::{by_activity, by_activity_and_orders};
+use crate::permutation::{by_activity, by_activity_and_orders, orders_by_activity};
 use crate::plane_waves::Arrivals;
 use crate::source::{Contrast, Laplace, SourceModel, Spherical};
 use crate::{Demixing, Powers, SpatialError, SpatialUpdate};
@@ -82,8 +82,9 @@ impl Start {
 /// Frames that the activities of bins are compared over at the most.
 const MOST_FRAMES: usize = 2048;
 
-/// Scales progress of several runs into one.
-pub(crate) struct Share<'a> {
+/// Progress of one of several runs as a share of all.
+pub struct Share<'a> {
+    /// Who hears of it.
     pub watch: &'a mut dyn Watch,
     /// Steps of the runs before.
     pub before: usize,
@@ -102,6 +103,26 @@ impl Demixing {
     ///
     /// `expected`: the sources' powers as they are known otherwise, (bins, sources, frames).
     pub fn align<T: Scalar>(&mut self, mixture: &Mixture<T>, expected: Option<ArrayView3<'_, f32>>) {
+        let (power, expected) = self.activities(mixture, expected);
+        self.reorder(&by_activity(power.view(), expected.as_ref().map(|expected| expected.view())));
+    }
+
+    /// The orders that [`Demixing::align`] chooses from.
+    pub(crate) fn orders<T: Scalar>(
+        &self,
+        mixture: &Mixture<T>,
+        expected: Option<ArrayView3<'_, f32>>,
+    ) -> Vec<Array2<usize>> {
+        let (power, expected) = self.activities(mixture, expected);
+        orders_by_activity(power.view(), expected.as_ref().map(|expected| expected.view()))
+    }
+
+    /// Powers of the outputs as [`Demixing::activity`], and what is expected, in as many frames.
+    fn activities<T: Scalar>(
+        &self,
+        mixture: &Mixture<T>,
+        expected: Option<ArrayView3<'_, f32>>,
+    ) -> (Array3<f64>, Option<Array3<f64>>) {
         let (power, pooled) = self.activity(mixture);
         let expected = expected.map(|expected| {
             let mut sums = Array3::<f64>::zeros(power.dim());
@@ -112,7 +133,7 @@ impl Demixing {
             }
             sums
         });
-        self.reorder(&by_activity(power.view(), expected.as_ref().map(|expected| expected.view())));
+        (power, expected)
     }
 
     /// As [`Demixing::align`], by what directions tell as well; where they tell nothing, activity decides alone.

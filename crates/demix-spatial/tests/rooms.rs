@@ -7,8 +7,8 @@ use std::f64::consts::TAU;
 use demix_signal::{Complex, Stft, StftSettings};
 use demix_spatial::source::{Contrast, Distribution};
 use demix_spatial::{
-    Blind, C64, DemixSettings, DescentSettings, Found, Input, LowRankSettings, Model, Start,
-    principal_components, unreduced,
+    Blind, C64, Candidate, DemixSettings, DescentSettings, Found, Input, LowRankSettings, Model, Search,
+    Start, principal_components, unreduced,
 };
 use ndarray::{Array2, Array3, s};
 use rand::Rng as _;
@@ -181,6 +181,74 @@ fn one_source_is_taken_out_of_what_else_sounds() {
     for (model, start) in [(Model::Fdica(None), None), (ilrma(), Some(Start::Fdica))] {
         let error = blind(model, start).demix::<f32>(&input, 1, &mut ()).unwrap_err().to_string();
         assert!(error.contains("fdica looks at every bin on its own") && error.contains("take "), "{error}");
+    }
+}
+
+/// SDR of the sources in the better order, at the scale of the best gain.
+fn separated(scene: &Scene, x: &Array3<Complex<f32>>, found: &Found) -> Vec<f64> {
+    let n = scene.images.len();
+    let outputs: Vec<_> = (0..n).map(|output| image(x, found, output)).collect();
+    let truth = scene.images.iter().map(spectrogram);
+    truth.map(|s| outputs.iter().map(|y| sdr(&s, y, true)).fold(f64::MIN, f64::max)).collect()
+}
+
+#[test]
+fn the_order_that_is_furthest_apart_begins_as_well_as_any() {
+    let n_samples = 5 * RATE as usize;
+    let stft = stft();
+    let settings = DemixSettings::default();
+    for (n, m) in [(2, 2), (3, 3), (2, 3)] {
+        let sources: Vec<_> =
+            (0..n).map(|s| voice(100.0 + 45.0 * s as f64, n_samples, 20 + s as u64)).collect();
+        let scene = Scene::new(&sources, &[-0.8, 0.1, 0.7][..n], m, (0.5, 0.1), 30 + n as u64);
+        let x = spectrogram(&scene.mixture);
+        let search = Search {
+            samples: scene.mixture.view(),
+            sample_rate: RATE,
+            n_sources: n,
+            reduce: n < m,
+            stft: &stft,
+            matrices: &settings.matrices,
+            tolerance: settings.descent.tolerance,
+        };
+        let begin = search.run::<f32>(None, &mut ()).unwrap();
+        let best = begin.candidates[begin.chosen].apart.score();
+        assert!(begin.candidates.iter().all(|candidate| candidate.apart.score() <= best));
+        assert_eq!(begin.candidates[0].asked, None);
+        let asked = |candidate: &Candidate| candidate.asked.is_none_or(|fft| [512, 256, 128].contains(&fft));
+        assert!(begin.candidates.iter().all(asked), "{:?}", begin.candidates);
+        // nothing is drawn
+        assert_eq!(begin.demixing, search.run::<f32>(None, &mut ()).unwrap().demixing);
+        // W of the components, as W is of the microphones
+        assert_eq!(begin.demixing.dim(), (513, n, n));
+        if n < m {
+            continue;
+        }
+        let from = |begin: Option<&Array3<C64>>| {
+            let mut blind = blind(ilrma(), None);
+            blind.settings.descent.iterations = Some(0);
+            let input = Input { x: x.view(), stft: &stft, n_samples, sample_rate: RATE, begin };
+            separated(&scene, &x, &blind.demix::<f32>(&input, n, &mut ()).unwrap())
+        };
+        let (searched, alone) = (from(Some(&begin.demixing)), from(None));
+        let mean = |x: &[f64]| x.iter().sum::<f64>() / x.len() as f64;
+        assert!(mean(&searched) > mean(&alone) - 0.1 && mean(&searched) > 5.0, "{searched:?} {alone:?}");
+        // outputs that are known are the only ones asked, and the order follows them
+        let turned = Array2::from_shape_fn((n, n_samples), |(s, t)| scene.images[n - 1 - s][[0, t]]);
+        let known = search.run::<f32>(Some(turned.view()), &mut ()).unwrap();
+        assert!(known.candidates.iter().all(|candidate| candidate.asked == Some(1024)));
+        let of_first = from(Some(&known.demixing));
+        assert!(mean(&of_first) > mean(&searched) - 0.5, "{of_first:?} {searched:?}");
+        let w = known.demixing;
+        let input = Input { x: x.view(), stft: &stft, n_samples, sample_rate: RATE, begin: Some(&w) };
+        let mut blind = blind(ilrma(), None);
+        blind.settings.descent.iterations = Some(0);
+        let found = blind.demix::<f32>(&input, n, &mut ()).unwrap();
+        let first = image(&x, &found, 0);
+        let own = sdr(&spectrogram(&scene.images[n - 1]), &first, true);
+        let other = sdr(&spectrogram(&scene.images[0]), &first, true);
+        assert!(own > other + 10.0, "{own} {other}");
+        assert!(search.iterations(false) == 4 * search.iterations(true));
     }
 }
 

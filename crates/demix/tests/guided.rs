@@ -247,11 +247,40 @@ fn a_source_without_a_network_is_blind_and_a_finer_hop_is_the_networks_interleav
     let names: Vec<&str> = found.sources.iter().map(|source| source.name.as_str()).collect();
     assert_eq!(names, ["tones", "source-1"]);
     assert!(improvement(&found, &mixture, &references, &Order::Fixed) > 2.0);
-    let fine = separate("g-pop-idlma", &mixture, 0, &[], models());
+    let one_window = ("double_window", "false");
+    let fine = separate("g-pop-idlma", &mixture, 0, &[one_window], models());
     assert_eq!(fine.outcome.stft.hop, Some(128));
-    let coarse = separate("g-pop-idlma", &mixture, 0, &[("hop", "512")], models());
+    let coarse = separate("g-pop-idlma", &mixture, 0, &[("hop", "512"), one_window], models());
     assert_eq!(coarse.outcome.stft.hop, Some(512));
     assert!(improvement(&fine, &mixture, &references, &Order::Fixed) > 4.0);
+}
+
+#[test]
+fn windows_twice_as_long_are_kept_where_outputs_overlap_less() {
+    let (mixture, references) = scene(6);
+    for method in ["idlma", "g-pop-idlma", "t-pop-idlma"] {
+        let found = separate(method, &mixture, 0, &[], models());
+        let windows = found.outcome.details["windows"].as_array().unwrap();
+        let figure = |k: usize, name: &str| windows[k][name].as_f64().unwrap();
+        assert_eq!((figure(0, "fft"), figure(1, "fft")), (1024.0, 2048.0));
+        let longer = figure(1, "overlap") < 0.99 * figure(0, "overlap");
+        assert_eq!((windows[0]["chosen"] == true, windows[1]["chosen"] == true), (!longer, longer));
+        let (fft, hop) = if longer { (2048, 256) } else { (1024, 128) };
+        assert_eq!((found.outcome.stft.fft, found.outcome.stft.hop), (Some(fft), Some(hop)));
+        let alone = separate(method, &mixture, 0, &[("double_window", "false")], models());
+        assert!(!alone.outcome.details.contains_key("windows") && alone.outcome.stft.fft == Some(1024));
+        let gain = |found: &Separation| improvement(found, &mixture, &references, &Order::Fixed);
+        // the networks hear the longer window as their own: names stay, and nothing falls apart
+        assert!(
+            gain(&found) > 2.0 && gain(&found) > gain(&alone) - 1.5,
+            "{method}: {} {}",
+            gain(&found),
+            gain(&alone)
+        );
+    }
+    // where the paper's start is asked for, its window is, too
+    let paper = separate("g-pop-idlma", &mixture, 0, &[("start", "identity")], models());
+    assert_eq!(paper.outcome.stft.fft, Some(1024));
 }
 
 #[test]

@@ -73,18 +73,22 @@ fn choose_by(parts: &[Waveform], n_sources: Option<usize>) -> Result<Choice, Sep
             "{n} sources in {n_different} different channels, too few to demix: nmf on their mean power, one mask for all"
         ));
     }
+    let mut next = None;
     let (counted, how) = match n_sources {
         Some(n) => (n, format!("{n} sources as asked for")),
         None if n_different == 2 => (2, "2 sources, as many as different channels".into()),
         None => {
             let count = count_directions(parts)?;
+            next = count.next;
             (count.n_sources.min(n_different), told(&count, n_different))
         }
     };
     let evidence = convolutive_evidence(&whole, counted.max(DEFAULT_SOURCES))?;
     let figures = format!("evidence {:.4}, threshold {}", evidence.evidence, evidence.threshold);
     let clipped = clipping(&evidence);
-    if evidence.convolutive {
+    // noise hides echoes from the evidence, and not from a longer window
+    let echoes = next.is_some_and(|next| next.is_echo() && next.fall > ECHO);
+    if evidence.convolutive || echoes {
         let why = format!(
             "{m} channels that differ by delays and echoes ({figures}): {CONVOLUTIVE}; {how}{clipped}"
         );
@@ -104,6 +108,8 @@ fn choose_by(parts: &[Waveform], n_sources: Option<usize>) -> Result<Choice, Sep
     Ok(Choice { method: INSTANTANEOUS, n_sources: Some(n), why })
 }
 
+/// What a longer window takes off a direction that is an echo, at the least, in dB: gains have none.
+const ECHO: f64 = 1.0;
 /// The methods for mixtures without delays and with them.
 const INSTANTANEOUS: &str = "sobi";
 const CONVOLUTIVE: &str = "ilrma";

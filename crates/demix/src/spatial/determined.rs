@@ -9,11 +9,12 @@ use std::time::Instant;
 use demix_signal::settings::Settings as _;
 use demix_signal::{Complex, Progress, Stft, StftSettings, Watch, Waveform};
 use demix_spatial::source::{Contrast, Distribution};
+use demix_spatial::start::Share;
 use demix_spatial::{
-    Blind, C64, DemixSettings, Found, GuidedSettings, Input, LowRankSettings, Model, Scalar, Scaling,
-    SpatialError, rescale,
+    Apart, Blind, C64, Candidate, DemixSettings, Found, GuidedSettings, Input, LowRankSettings, Model,
+    Scalar, Scaling, Search, SpatialError, Start, rescale,
 };
-use ndarray::{Array2, Array3, Axis, s};
+use ndarray::{Array2, Array3, ArrayView3, Axis, s};
 use serde_json::{Map, Value, json};
 
 use super::blocks::{Block, Part};
@@ -61,6 +62,29 @@ demix_signal::settings! {
         pub precision: Precision = Precision::Auto;
         /// Length of the blocks that a long recording is demixed in; auto: 300 s from 600 s on. 0: never.
         pub block: Option<f64> = None, unit "s", range 0.0 ..= 100000.0;
+    }
+}
+
+demix_signal::choices! {
+    /// What is tried before the demixing begins.
+    pub enum Trials {
+        /// The orders of the bins, and windows twice as long.
+        All = "all",
+        /// The orders of the bins that shorter windows suggest.
+        Orders = "orders",
+        /// One window and one order.
+        None = "none",
+    }
+}
+
+demix_signal::settings! {
+    /// What is tried of several possibilities.
+    pub struct TrialSettings {
+        /// What is tried where the start is fdica: several orders of its bins, and windows twice as long unless `fft` or
+        /// `window_length` says otherwise or the recording holds fewer than four of them. Those whose outputs are
+        /// furthest apart are kept: they sound in the same slots the least, and in all bands at the same times. It takes
+        /// about four times as long as none.
+        pub trials: Trials = Trials::All;
     }
 }
 
@@ -136,6 +160,8 @@ demix_signal::settings_group! {
         pub demix: DemixSettings,
         /// The low-rank model.
         pub low_rank: LowRankSettings,
+        /// What is tried.
+        pub trials: TrialSettings,
         /// Scale, blocks, precision.
         pub sound: SpatialSoundSettings,
         /// The transform.
@@ -152,6 +178,8 @@ demix_signal::settings_group! {
         pub low_rank: LowRankSettings,
         /// The distribution.
         pub student: StudentSettings,
+        /// What is tried.
+        pub trials: TrialSettings,
         /// Scale, blocks, precision.
         pub sound: SpatialSoundSettings,
         /// The transform.
@@ -168,6 +196,8 @@ demix_signal::settings_group! {
         pub low_rank: LowRankSettings,
         /// The distribution.
         pub generalized: GeneralizedSettings,
+        /// What is tried.
+        pub trials: TrialSettings,
         /// Scale, blocks, precision.
         pub sound: SpatialSoundSettings,
         /// The transform.
@@ -188,6 +218,7 @@ pub struct DeterminedSeparator {
     finder: Finder,
     sound: SpatialSoundSettings,
     stft: StftSettings,
+    trials: Trials,
     values: Map<String, Value>,
     n_sources: usize,
     /// Whether what the sources leave of the mixture is a further output.
@@ -206,6 +237,7 @@ impl Finder {
         &self,
         input: &Input<'_>,
         components: Option<&Array3<C64>>,
+        known: Option<ArrayView3<'_, f32>>,
         n_sources: usize,
         watch: &mut dyn Watch,
     ) -> Result<Found, SpatialError> {
@@ -216,7 +248,12 @@ impl Finder {
                  --method dnn-wf",
                 plan.names.len()
             ))),
-            Self::Guided(plan) => plan.guided.demix::<T>(input, watch, &mut |_| {}),
+            Self::Guided(plan) => match &plan.longer {
+                Some((longer, stft)) if stft.fft == input.stft.fft => {
+                    longer.demix_in_order::<T>(input, known, watch, &mut |_| {})
+                }
+                _ => plan.guided.demix::<T>(input, watch, &mut |_| {}),
+            },
         }
     }
 }
@@ -240,7 +277,7 @@ impl DeterminedSeparator {
         let values = settings.values();
         settings.check()?;
         let model = Model::Fdica(settings.order.spacing);
-        Self::new(model, settings.demix, settings.sound, settings.stft, values, n_sources)
+        Self::new(model, settings.demix, Trials::None, settings.sound, settings.stft, values, n_sources)
     }
 
     /// `auxiva` into so many sources.
@@ -251,7 +288,7 @@ impl DeterminedSeparator {
         let values = settings.values();
         settings.check()?;
         let model = Model::Auxiva(settings.contrast.contrast());
-        Self::new(model, settings.demix, settings.sound, settings.stft, values, n_sources)
+        Self::new(model, settings.demix, Trials::None, settings.sound, settings.stft, values, n_sources)
     }
 
     /// `ilrma` into so many sources.
@@ -262,7 +299,15 @@ impl DeterminedSeparator {
         let values = settings.values();
         settings.check()?;
         let model = Model::LowRank(Distribution::Gauss, settings.low_rank);
-        Self::new(model, settings.demix, settings.sound, settings.stft, values, n_sources)
+        Self::new(
+            model,
+            settings.demix,
+            settings.trials.trials,
+            settings.sound,
+            settings.stft,
+            values,
+            n_sources,
+        )
     }
 
     /// `consistent-ilrma` into so many sources.
@@ -273,7 +318,15 @@ impl DeterminedSeparator {
         let values = settings.values();
         settings.check()?;
         let model = Model::Consistent(settings.low_rank);
-        Self::new(model, settings.demix, settings.sound, settings.stft, values, n_sources)
+        Self::new(
+            model,
+            settings.demix,
+            settings.trials.trials,
+            settings.sound,
+            settings.stft,
+            values,
+            n_sources,
+        )
     }
 
     /// `t-ilrma` into so many sources.
@@ -284,7 +337,15 @@ impl DeterminedSeparator {
         let values = settings.values();
         settings.check()?;
         let model = Model::LowRank(Distribution::Student(settings.student.nu), settings.low_rank);
-        Self::new(model, settings.demix, settings.sound, settings.stft, values, n_sources)
+        Self::new(
+            model,
+            settings.demix,
+            settings.trials.trials,
+            settings.sound,
+            settings.stft,
+            values,
+            n_sources,
+        )
     }
 
     /// `ggd-ilrma` into so many sources.
@@ -295,12 +356,21 @@ impl DeterminedSeparator {
         let values = settings.values();
         settings.check()?;
         let model = Model::LowRank(Distribution::Generalized(settings.generalized.shape), settings.low_rank);
-        Self::new(model, settings.demix, settings.sound, settings.stft, values, n_sources)
+        Self::new(
+            model,
+            settings.demix,
+            settings.trials.trials,
+            settings.sound,
+            settings.stft,
+            values,
+            n_sources,
+        )
     }
 
     fn new(
         model: Model,
         demix: DemixSettings,
+        trials: Trials,
         sound: SpatialSoundSettings,
         stft: StftSettings,
         values: Map<String, Value>,
@@ -311,7 +381,7 @@ impl DeterminedSeparator {
             return Err(SeparationError::Request("0 sources are asked for: ask for at least 1".into()));
         }
         blind.check(n_sources, n_sources)?;
-        Ok(Self { finder: Finder::Blind(blind), sound, stft, values, n_sources, residual: false })
+        Ok(Self { finder: Finder::Blind(blind), sound, stft, trials, values, n_sources, residual: false })
     }
 
     /// `idlma` with the models of a request.
@@ -377,7 +447,15 @@ impl DeterminedSeparator {
         let plan = guided::plan(request, family, settings, part)?;
         values.insert("seed".into(), plan.guided.settings.matrices.seed.into());
         let (stft, n_sources) = (plan.stft.clone(), plan.names.len());
-        Ok(Self { finder: Finder::Guided(Box::new(plan)), sound, stft, values, n_sources, residual: false })
+        Ok(Self {
+            finder: Finder::Guided(Box::new(plan)),
+            sound,
+            stft,
+            trials: Trials::None,
+            values,
+            n_sources,
+            residual: false,
+        })
     }
 
     /// For a mixture of so many channels: with more of them than sources, what the sources leave becomes an output, too.
@@ -411,6 +489,11 @@ const WINDOW_SECONDS: f64 = 0.512;
 const HOPS: usize = 8;
 /// Windows that a recording holds at the least before they are shortened.
 const FEWEST_WINDOWS: usize = 8;
+/// Longer windows that a recording holds at the least where they are tried.
+const FEWEST_LONGER: usize = 4;
+/// Outputs through another window overlap less by this share, or the usual one is taken.
+const CLEARLY: f64 = 0.01;
+
 /// What was found in one block.
 struct Solved {
     block: Block,
@@ -419,6 +502,16 @@ struct Solved {
     gains: Array3<C64>,
     /// The spectrogram (bins, channels, frames), where the block is the whole recording.
     x: Option<Array3<Complex<f32>>>,
+    /// What was tried, for the report.
+    tried: Vec<Value>,
+}
+
+/// A block through one window.
+struct Spectrum {
+    /// (bins, channels, frames).
+    x: Array3<Complex<f32>>,
+    /// The components that stand for the channels, and the way to them (bins, N, M).
+    reduction: Option<(Array3<Complex<f32>>, Array3<C64>)>,
 }
 
 impl Separator for DeterminedSeparator {
@@ -498,10 +591,10 @@ impl Separator for DeterminedSeparator {
         warnings.extend(stft.warning());
         self.refuse_crumbs(&transform, mixture.sample_rate)?;
         let mut seconds = Seconds::default();
-        let solved = if n_found == 0 {
-            Vec::new()
+        let (stft, solved) = if n_found == 0 {
+            (stft, Vec::new())
         } else {
-            self.solve(&heard, &stft, n_found, watch, &mut seconds, &mut warnings)?
+            self.solve(&heard, stft, n_found, watch, &mut seconds, &mut warnings)?
         };
         let mut rest = self.residual.then(|| mixture.samples.clone());
         for (source, name) in self.source_names().into_iter().enumerate().take(self.n_sources) {
@@ -547,6 +640,10 @@ impl Separator for DeterminedSeparator {
             let trials = solved.iter().map(|part| part.found.trials.iter().map(guided::trial).collect());
             details.insert("trials".into(), Value::Array(trials.collect()));
         }
+        if let Some(tried) = solved.first().map(|part| &part.tried).filter(|tried| !tried.is_empty()) {
+            let name = if matches!(self.finder, Finder::Guided(_)) { "windows" } else { "trials" };
+            details.insert(name.into(), json!(tried));
+        }
         let filters = solved.iter().map(|part| Filters {
             first_sample: part.block.first,
             demixing: distinct.spread(part.found.demixing.clone()),
@@ -562,7 +659,7 @@ impl Separator for DeterminedSeparator {
                 "iterations"
             },
             sums_to_mixture: exact,
-            stft: transform,
+            stft: stft.settings().clone(),
             warnings,
             seconds,
             factors: None,
@@ -586,55 +683,56 @@ impl DeterminedSeparator {
         }
     }
 
-    /// The demixing of every block.
+    /// The demixing of every block, and the transform that it is for.
     fn solve(
         &self,
         heard: &Waveform,
-        stft: &Stft<f32>,
+        mut stft: Stft<f32>,
         n_found: usize,
         watch: &mut dyn Watch,
         seconds: &mut Seconds,
         warnings: &mut Vec<String>,
-    ) -> Result<Vec<Solved>, SeparationError> {
+    ) -> Result<(Stft<f32>, Vec<Solved>), SeparationError> {
         let blocks = Block::of(heard.n_samples(), heard.sample_rate, self.sound.block);
         let n_blocks = blocks.len();
+        let shortest = blocks.iter().map(|block| block.n_samples()).min().unwrap_or(0);
+        let windows = self.windows_to_try(&stft, n_found, shortest);
         let mut memory = Memory::default();
         let mut solved: Vec<Solved> = Vec::new();
         for (at, block) in blocks.into_iter().enumerate() {
-            let clock = Instant::now();
+            let watch = &mut Part { watch: &mut *watch, block: at, n_blocks };
             let total = self.finder.iterations();
-            Part { watch: &mut *watch, block: at, n_blocks }.progress(Progress {
-                stage: "demix",
-                done: 0,
-                total,
-                cost: None,
-            })?;
-            let x = stft.forward_samples(&block.samples_of(heard))?;
+            watch.progress(Progress { stage: "demix", done: 0, total, cost: None })?;
+            let samples = Waveform::new(block.samples_of(heard), heard.sample_rate);
+            let mut tried = Vec::new();
+            let clock = Instant::now();
+            let mut found = match (&self.finder, windows.is_empty()) {
+                (Finder::Blind(blind), false) if at == 0 => {
+                    Some(self.best_of_trials(blind, &windows, &samples, n_found, watch, &mut tried)?)
+                }
+                (Finder::Guided(plan), _) if at == 0 => {
+                    Some(self.better_window(plan, &samples, n_found, watch, &mut tried)?)
+                }
+                _ => None,
+            }
+            .map(|(chosen, found)| {
+                stft = chosen;
+                found
+            });
+            seconds.separate += clock.elapsed().as_secs_f64();
+            let clock = Instant::now();
+            let spectrum = self.spectrum(&stft, &samples, n_found)?;
             seconds.stft += clock.elapsed().as_secs_f64();
             let clock = Instant::now();
-            let reduction = self.reduced(&x, n_found);
-            let begin = memory.demixing().map(|w| match &reduction {
+            let begin = memory.demixing().map(|w| match &spectrum.reduction {
                 None => w.clone(),
                 Some((_, projection)) => onto_components(w, projection),
             });
-            let input = Input {
-                x: reduction.as_ref().map_or(x.view(), |(components, _)| components.view()),
-                stft: stft.settings(),
-                n_samples: block.n_samples(),
-                sample_rate: heard.sample_rate,
-                begin: begin.as_ref(),
+            let mut found = match found.take() {
+                Some(found) => found,
+                None => self.find(&stft, &spectrum, &samples, (begin.as_ref(), None), n_found, watch)?,
             };
-            let components = reduction.as_ref().map(|(_, projection)| projection);
-            let watch = &mut Part { watch: &mut *watch, block: at, n_blocks };
-            let mut found = match self.sound.precision {
-                Precision::Double => self.finder.find::<f64>(&input, components, n_found, watch)?,
-                Precision::Auto | Precision::Single => {
-                    self.finder.find::<f32>(&input, components, n_found, watch)?
-                }
-            };
-            if let Some((_, projection)) = &reduction {
-                found = unreduced(found, projection);
-            }
+            let x = spectrum.x;
             if n_blocks > 1 {
                 // networks know which source is whose
                 let is_in_order = matches!(self.finder, Finder::Guided(_));
@@ -652,34 +750,202 @@ impl DeterminedSeparator {
             seconds.separate += clock.elapsed().as_secs_f64();
             // of several blocks only the filters are kept: the memory stays that of one
             let x = (n_blocks == 1).then_some(x);
-            solved.push(Solved { block, found, gains, x });
+            solved.push(Solved { block, found, gains, x, tried });
         }
-        Ok(solved)
+        Ok((stft, solved))
+    }
+
+    /// The transforms that are tried, the usual one first; none where nothing is.
+    fn windows_to_try(&self, stft: &Stft<f32>, n_found: usize, n_samples: usize) -> Vec<StftSettings> {
+        let usual = stft.settings();
+        let Finder::Blind(blind) = &self.finder else { return Vec::new() };
+        if self.trials == Trials::None || n_found < 2 || blind.start(n_found) != Start::Fdica {
+            return Vec::new();
+        }
+        let double = |n: Option<usize>| n.map(|n| 2 * n);
+        let longer = StftSettings {
+            fft: double(usual.fft),
+            window_length: double(usual.window_length),
+            hop: self.stft.hop.or(double(usual.hop)),
+            ..usual.clone()
+        };
+        let is_free = self.stft.fft.is_none() && self.stft.window_length.is_none();
+        let fits = longer.fft.is_some_and(|fft| n_samples >= FEWEST_LONGER * fft);
+        let longer = (self.trials == Trials::All && is_free && fits).then_some(longer);
+        std::iter::once(usual.clone()).chain(longer).collect()
+    }
+
+    /// Demixes through each of the windows, from the best order of its bins: the one whose outputs overlap least.
+    fn best_of_trials(
+        &self,
+        blind: &Blind,
+        windows: &[StftSettings],
+        heard: &Waveform,
+        n_found: usize,
+        watch: &mut dyn Watch,
+        tried: &mut Vec<Value>,
+    ) -> Result<(Stft<f32>, Found), SeparationError> {
+        let search = |window| Search {
+            samples: heard.samples.view(),
+            sample_rate: heard.sample_rate,
+            n_sources: n_found,
+            reduce: self.is_reduced(n_found, heard.n_channels()),
+            stft: window,
+            matrices: &blind.settings.matrices,
+            tolerance: blind.settings.descent.tolerance,
+        };
+        let steps = |k: usize| search(&windows[k]).iterations(k > 0);
+        let total = (0..windows.len()).map(steps).sum::<usize>() + windows.len() * blind.iterations();
+        let (mut before, mut chosen) = (0, 0);
+        let mut best: Option<(Stft<f32>, Found, Apart, Array2<f32>)> = None;
+        for (k, window) in windows.iter().enumerate() {
+            let known = best.as_ref().map(|(.., outputs)| outputs.view());
+            let share = &mut Share { watch: &mut *watch, before, total };
+            let begin = match self.sound.precision {
+                Precision::Double => search(window).run::<f64>(known, share)?,
+                Precision::Auto | Precision::Single => search(window).run::<f32>(known, share)?,
+            };
+            before += steps(k);
+            let stft = Stft::<f32>::new(window)?;
+            let spectrum = self.spectrum(&stft, heard, n_found)?;
+            let share = &mut Share { watch: &mut *watch, before, total };
+            let found = self.find(&stft, &spectrum, heard, (Some(&begin.demixing), None), n_found, share)?;
+            before += blind.iterations();
+            let outputs = demix_spatial::search::outputs(
+                heard.samples.view(),
+                &stft,
+                spectrum.x.view(),
+                &found.demixing,
+                &found.mixing,
+            );
+            let apart = Apart::of(outputs.view(), heard.sample_rate)?;
+            let orders: Vec<Value> = begin.candidates.iter().map(order_tried).collect();
+            tried.push(json!({
+                "fft": window.fft,
+                "orders": orders,
+                "order": begin.chosen,
+                "overlap": apart.overlap,
+                "coherence": apart.coherence,
+            }));
+            let is_better =
+                best.as_ref().is_none_or(|(_, _, best, _)| apart.overlap < (1.0 - CLEARLY) * best.overlap);
+            if is_better {
+                best = Some((stft, found, apart, outputs));
+                chosen = k;
+            }
+        }
+        for (k, tried) in tried.iter_mut().enumerate() {
+            tried["chosen"] = (k == chosen).into();
+        }
+        let (stft, found, ..) = best.expect("there is a window");
+        Ok((stft, found))
+    }
+
+    fn spectrum(
+        &self,
+        stft: &Stft<f32>,
+        heard: &Waveform,
+        n_found: usize,
+    ) -> Result<Spectrum, SeparationError> {
+        let x = stft.forward_samples(&heard.samples)?;
+        let reduction = self.reduced(&x, n_found);
+        Ok(Spectrum { x, reduction })
+    }
+
+    /// Demixes as the networks say and then through windows twice as long, in the order of the outputs so far: the one
+    /// whose outputs overlap less.
+    fn better_window(
+        &self,
+        plan: &guided::Plan,
+        heard: &Waveform,
+        n_found: usize,
+        watch: &mut dyn Watch,
+        tried: &mut Vec<Value>,
+    ) -> Result<(Stft<f32>, Found), SeparationError> {
+        let longer = plan.longer.as_ref().filter(|(_, stft)| {
+            n_found == plan.names.len()
+                && stft.fft.is_some_and(|fft| heard.n_samples() >= FEWEST_LONGER * fft)
+        });
+        let windows = std::iter::once(&plan.stft).chain(longer.map(|(_, stft)| stft));
+        let total = plan.guided.iterations() + longer.map_or(0, |(guided, _)| guided.iterations());
+        let (mut before, mut chosen) = (0, 0);
+        let mut best: Option<(Stft<f32>, Found, Apart, Array2<f32>)> = None;
+        for (k, window) in windows.enumerate() {
+            let stft = Stft::<f32>::new(window)?;
+            let known = match &best {
+                Some((.., outputs)) => Some(stft.forward_samples(outputs)?.mapv(|y| y.norm_sqr())),
+                None => None,
+            };
+            let known = known.as_ref().map(|known| known.view());
+            let spectrum = self.spectrum(&stft, heard, n_found)?;
+            let share = &mut Share { watch: &mut *watch, before, total };
+            let found = self.find(&stft, &spectrum, heard, (None, known), n_found, share)?;
+            before += plan.guided.iterations();
+            if longer.is_none() {
+                return Ok((stft, found));
+            }
+            let (w, a) = (&found.demixing, &found.mixing);
+            let outputs =
+                demix_spatial::search::outputs(heard.samples.view(), &stft, spectrum.x.view(), w, a);
+            let apart = Apart::of(outputs.view(), heard.sample_rate)?;
+            tried.push(json!({ "fft": window.fft, "overlap": apart.overlap, "coherence": apart.coherence }));
+            let least = best.as_ref().map(|(_, _, best, _)| (1.0 - CLEARLY) * best.overlap);
+            if least.is_none_or(|least| apart.overlap < least) {
+                best = Some((stft, found, apart, outputs));
+                chosen = k;
+            }
+        }
+        for (k, tried) in tried.iter_mut().enumerate() {
+            tried["chosen"] = (k == chosen).into();
+        }
+        let (stft, found, ..) = best.expect("there is a window");
+        Ok((stft, found))
+    }
+
+    /// The demixing of the channels, from W of the channels or components.
+    fn find(
+        &self,
+        stft: &Stft<f32>,
+        spectrum: &Spectrum,
+        heard: &Waveform,
+        (begin, known): (Option<&Array3<C64>>, Option<ArrayView3<'_, f32>>),
+        n_found: usize,
+        watch: &mut dyn Watch,
+    ) -> Result<Found, SpatialError> {
+        let Spectrum { x, reduction } = spectrum;
+        let input = Input {
+            x: reduction.as_ref().map_or(x.view(), |(components, _)| components.view()),
+            stft: stft.settings(),
+            n_samples: heard.n_samples(),
+            sample_rate: heard.sample_rate,
+            begin,
+        };
+        let projection = reduction.as_ref().map(|(_, projection)| projection);
+        let found = match self.sound.precision {
+            Precision::Double => self.finder.find::<f64>(&input, projection, known, n_found, watch)?,
+            Precision::Auto | Precision::Single => {
+                self.finder.find::<f32>(&input, projection, known, n_found, watch)?
+            }
+        };
+        Ok(match projection {
+            Some(projection) => unreduced(found, projection),
+            None => found,
+        })
+    }
+
+    /// Whether principal components stand for the channels.
+    fn is_reduced(&self, n: usize, n_channels: usize) -> bool {
+        let usual = if n == 1 { Overdetermined::Background } else { Overdetermined::Pca };
+        n != n_channels && self.sound.overdetermined.unwrap_or(usual) == Overdetermined::Pca
     }
 
     /// As many principal components as sources, where that is asked for, and the way to them (bins, N, M).
     fn reduced(&self, x: &Array3<Complex<f32>>, n: usize) -> Option<(Array3<Complex<f32>>, Array3<C64>)> {
-        let (n_bins, m, n_frames) = x.dim();
-        let usual = if n == 1 { Overdetermined::Background } else { Overdetermined::Pca };
-        if n == m || self.sound.overdetermined.unwrap_or(usual) == Overdetermined::Background {
+        if !self.is_reduced(n, x.len_of(Axis(1))) {
             return None;
         }
         let projection = demix_spatial::principal_components(x.view(), n);
-        let mut out = Array3::zeros((n_bins, n, n_frames));
-        for bin in 0..n_bins {
-            for k in 0..n {
-                for j in 0..n_frames {
-                    let sum: C64 = (0..m)
-                        .map(|c| {
-                            let x = x[[bin, c, j]];
-                            projection[[bin, k, c]] * C64::new(f64::from(x.re), f64::from(x.im))
-                        })
-                        .sum();
-                    out[[bin, k, j]] = Complex::new(sum.re as f32, sum.im as f32);
-                }
-            }
-        }
-        Some((out, projection))
+        Some((demix_spatial::search::components(x, &projection), projection))
     }
 
     /// Adds a source's image in one block to the whole.
@@ -739,13 +1005,20 @@ fn onto_components(demixing: &Array3<C64>, projection: &Array3<C64>) -> Array3<C
 
 /// W and A of the components turned into those of the microphones: W P, and P^H A, since rows of P are orthonormal.
 fn unreduced(found: Found, projection: &Array3<C64>) -> Found {
-    let (n_bins, k, m) = projection.dim();
-    let n = found.demixing.len_of(Axis(1));
-    let demixing = Array3::from_shape_fn((n_bins, n, m), |(bin, source, c)| {
-        (0..k).map(|p| found.demixing[[bin, source, p]] * projection[[bin, p, c]]).sum()
-    });
-    let mixing = demix_spatial::unreduced(&found.mixing, projection);
-    Found { demixing, mixing, ..found }
+    Found {
+        demixing: demix_spatial::search::of_channels(&found.demixing, projection),
+        mixing: demix_spatial::unreduced(&found.mixing, projection),
+        ..found
+    }
+}
+
+/// An order of the bins in the report.
+fn order_tried(candidate: &Candidate) -> Value {
+    json!({
+        "asked": candidate.asked,
+        "overlap": candidate.apart.overlap,
+        "coherence": candidate.apart.coherence,
+    })
 }
 
 #[cfg(test)]
@@ -800,6 +1073,58 @@ mod tests {
                 assert!(error < 1e-10, "{silent}, source {n}: {:.0} dB", 10.0 * error.log10());
             }
         }
+    }
+
+    #[test]
+    fn what_is_tried_is_told_and_can_be_left_out() {
+        let mixture = {
+            let three = scene(120_000, false);
+            Waveform::new(three.samples.slice(s![..2, ..]).to_owned(), three.sample_rate)
+        };
+        let run = |settings: &[(&str, &str)], mixture: &Waveform| {
+            let settings = [&[("iterations", "5"), ("start_iterations", "10")], settings].concat();
+            let settings = settings.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+            let request = Request { n_sources: Some(2), n_channels: Some(2), settings, ..Request::default() };
+            let separator = Method::named("ilrma").unwrap().build(&request).unwrap();
+            let mut steps = Vec::new();
+            let mut watch = |progress: Progress| {
+                steps.extend((progress.stage == "demix").then_some((progress.done, progress.total)));
+                true
+            };
+            let outcome = separator.separate(mixture, &mut watch).unwrap().outcome;
+            assert!(steps.iter().all(|(done, total)| done <= total), "{steps:?}");
+            outcome
+        };
+        let ffts = |outcome: &Outcome| -> Vec<u64> {
+            let tried = outcome.details.get("trials").and_then(|tried| tried.as_array());
+            tried.map_or(Vec::new(), |tried| tried.iter().filter_map(|t| t["fft"].as_u64()).collect())
+        };
+        let all = run(&[], &mixture);
+        let tried = ffts(&all);
+        assert_eq!(tried, [4096, 8192]);
+        let trials = &all.details["trials"];
+        let chosen: Vec<&Value> = trials.as_array().unwrap().iter().filter(|t| t["chosen"] == true).collect();
+        assert_eq!(chosen.len(), 1);
+        assert_eq!(chosen[0]["fft"].as_u64(), all.stft.fft.map(|fft| fft as u64));
+        let orders = trials[0]["orders"].as_array().unwrap();
+        let order = trials[0]["order"].as_u64().unwrap() as usize;
+        assert!(orders[0]["asked"].is_null() && orders[order]["coherence"].as_f64().is_some(), "{orders:?}");
+        // of few windows, and where the transform is given
+        let short = Waveform::new(mixture.samples.slice(s![.., ..32_768]).to_owned(), 8000);
+        assert_eq!(ffts(&run(&[], &short)), [4096, 8192]);
+        let short = Waveform::new(mixture.samples.slice(s![.., ..32_767]).to_owned(), 8000);
+        assert_eq!(ffts(&run(&[], &short)), [2048, 4096]);
+        assert_eq!(ffts(&run(&[("fft", "1024")], &mixture)), [1024]);
+        assert_eq!(ffts(&run(&[("trials", "orders")], &mixture)), [4096]);
+        for settings in [[("trials", "none")], [("start", "identity")], [("start", "auxiva")]] {
+            let none = run(&settings, &mixture);
+            assert!(ffts(&none).is_empty() && none.stft.fft == Some(4096), "{settings:?}");
+        }
+        // one transform for all blocks
+        let blocks = run(&[("block", "6")], &mixture);
+        assert!(blocks.filters.len() > 1 && ffts(&blocks).contains(&(blocks.stft.fft.unwrap() as u64)));
+        let bins: Vec<usize> = blocks.filters.iter().map(|filters| filters.demixing.dim().0).collect();
+        assert!(bins.iter().all(|bins| *bins == blocks.stft.fft.unwrap() / 2 + 1), "{bins:?}");
     }
 
     #[test]

@@ -52,6 +52,10 @@ demix_signal::settings! {
         /// Distance of two frames, of which that of the networks is a multiple: more frames for the demixing to learn
         /// from; auto: a quarter of the networks'.
         pub hop: Option<usize> = None, unit "samples", range 1.0 ..= 1048576.0;
+        /// Demix a second time, through windows twice as long as the networks', where four fit into the recording and no
+        /// dictionary is given, and keep that where the outputs overlap less; the networks hear neighbouring bins
+        /// together.
+        pub double_window: bool = true;
     }
 }
 
@@ -247,6 +251,8 @@ pub(crate) struct Plan {
     pub guided: Guided,
     pub names: Vec<String>,
     pub stft: StftSettings,
+    /// The same through windows twice as long, from the outputs so far.
+    pub longer: Option<(Guided, StftSettings)>,
     pub sample_rate: u32,
     /// A model or dictionary to name where the rate does not fit.
     pub whose: String,
@@ -281,6 +287,8 @@ pub(crate) struct Bridge {
     nu_nmf: Option<f64>,
     /// Frames of the spectrogram from one frame of the network to the next.
     step: usize,
+    /// Whether the spectrogram has twice the network's bins.
+    is_double: bool,
     clock: Clock,
 }
 
@@ -291,13 +299,58 @@ impl Bridge {
             name: format!("'{}' ({})", model.name, model.file),
             nu_nmf: nu_nmf.or_else(|| model.network.header().loss.usual_nu()),
             step,
+            is_double: false,
             clock,
         }
+    }
+
+    /// For spectrograms of twice the network's bins.
+    pub fn double(self) -> Self {
+        Self { is_double: true, ..self }
     }
 }
 
 impl PowerEstimator for Bridge {
     fn estimate(&self, magnitude: ArrayView2<'_, f32>) -> Result<PowerEstimate, String> {
+        if !self.is_double {
+            return self.hear(magnitude);
+        }
+        let power = magnitude.mapv(|m| m * m);
+        let wide = wide_bins(&power);
+        let said = self.hear(wide.mapv(f32::sqrt).view())?;
+        Ok(PowerEstimate {
+            variance: narrow_bins(&said.variance, &wide, &power),
+            dof: said.dof.map(|nu| Array2::from_shape_fn(power.dim(), |(bin, j)| nu[[bin.div_ceil(2), j]])),
+            expected: said.expected.map(|expected| narrow_bins(&expected, &wide, &power)),
+        })
+    }
+}
+
+/// Powers of every second bin, with halves of both neighbours: what a window of half the length hears.
+fn wide_bins(power: &Array2<f32>) -> Array2<f32> {
+    let (n_bins, n_frames) = power.dim();
+    Array2::from_shape_fn((n_bins / 2 + 1, n_frames), |(wide, j)| {
+        let bin = 2 * wide;
+        let below = if bin > 0 { power[[bin - 1, j]] } else { 0.0 };
+        let above = if bin + 1 < n_bins { power[[bin + 1, j]] } else { 0.0 };
+        power[[bin, j]] + 0.5 * (below + above)
+    })
+}
+
+/// What was said of wide bins as the same shares of the narrow ones' powers; a bin between two has the mean of theirs.
+fn narrow_bins(said: &Array2<f32>, wide: &Array2<f32>, power: &Array2<f32>) -> Array2<f32> {
+    let share = |bin: usize, j: usize| match wide[[bin, j]] {
+        power if power > 0.0 => said[[bin, j]] / power,
+        _ => 0.0,
+    };
+    Array2::from_shape_fn(power.dim(), |(bin, j)| {
+        power[[bin, j]] * 0.5 * (share(bin / 2, j) + share(bin.div_ceil(2), j))
+    })
+}
+
+impl Bridge {
+    /// From a spectrogram of the network's own bins.
+    fn hear(&self, magnitude: ArrayView2<'_, f32>) -> Result<PowerEstimate, String> {
         self.clock.time(|| {
             let dim = magnitude.dim();
             let mut variance = Array2::zeros(dim);
@@ -501,13 +554,21 @@ pub(crate) fn plan(
     }
     let clock = Clock::default();
     let names = source_names(request)?;
-    let sources = names.iter().map(|name| {
-        let networks: Vec<Arc<dyn PowerEstimator>> = request
-            .models
-            .iter()
-            .filter(|model| model.name == *name)
-            .map(|model| Arc::new(Bridge::new(model, nu_nmf, step, clock.clone())) as Arc<dyn PowerEstimator>)
-            .collect();
+    // twice the window, twice the hop, as far as the networks' frames allow
+    let longer_step = (step / 2).max(1);
+    let longer_stft = StftSettings {
+        fft: stft.fft.map(|n| 2 * n),
+        window_length: stft.window_length.map(|n| 2 * n),
+        hop: stft.hop.map(|hop| hop * step / longer_step),
+        ..stft.clone()
+    };
+    let known = |name: &String, is_double: bool| {
+        let bridge = |model: &SourceNetwork| -> Arc<dyn PowerEstimator> {
+            let bridge = |step| Bridge::new(model, nu_nmf, step, clock.clone());
+            Arc::new(if is_double { bridge(longer_step).double() } else { bridge(step) })
+        };
+        let networks: Vec<_> =
+            request.models.iter().filter(|model| model.name == *name).map(bridge).collect();
         let dictionary =
             request.dictionaries.iter().find(|d| d.name == *name).map(|d| d.components.mapv(f64::from));
         let free = request.free.iter().find(|(free, _)| free == name).map(|(_, k)| *k);
@@ -525,8 +586,9 @@ pub(crate) fn plan(
             None => 0,
         };
         Ok(Known { networks, dictionary, components })
-    });
-    let sources = sources.collect::<Result<Vec<Known>, SeparationError>>()?;
+    };
+    let all = |is_double| names.iter().map(|name| known(name, is_double)).collect::<Result<Vec<_>, _>>();
+    let sources = all(false)?;
     let starts = settings.looks.start.map_or_else(|| STARTS.to_vec(), |start| vec![start]);
     // every start and every product has its turn, the first with the first
     let ways = (0..starts.len().max(products.len()))
@@ -534,5 +596,41 @@ pub(crate) fn plan(
         .collect();
     let guided = Guided { sources, ways, settings };
     guided.check(names.len())?;
-    Ok(Plan { guided, names, stft, sample_rate, whose, clock, warnings: misnamed(&request.models) })
+    let is_doubled =
+        part.double_window && request.dictionaries.is_empty() && guided.ways[0].start == Start::Fdica;
+    let longer = if is_doubled && names.len() > 1 {
+        let ways = vec![guided.ways[0]];
+        Some((Guided { sources: all(true)?, ways, settings: guided.settings.clone() }, longer_stft))
+    } else {
+        None
+    };
+    Ok(Plan { guided, names, stft, longer, sample_rate, whose, clock, warnings: misnamed(&request.models) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wide_bins_hold_the_power_of_narrow_ones_and_shares_come_back() {
+        let power = Array2::from_shape_fn((9, 4), |(bin, j)| ((3 * bin + 5 * j) % 7) as f32);
+        let wide = wide_bins(&power);
+        assert_eq!(wide.dim(), (5, 4));
+        for j in 0..4 {
+            assert!((wide.column(j).sum() - power.column(j).sum()).abs() < 1e-4);
+        }
+        // a share that is the same everywhere, or everywhere but in one wide bin
+        let same = narrow_bins(&wide.mapv(|p| 0.3 * p), &wide, &power);
+        assert!(same.iter().zip(&power).all(|(said, p)| (said - 0.3 * p).abs() < 1e-5), "{same}");
+        let mut silent = wide.clone();
+        silent.row_mut(2).fill(0.0);
+        let said = narrow_bins(&silent, &wide, &power);
+        for (bin, share) in [(3, 0.5), (4, 0.0), (5, 0.5), (6, 1.0)] {
+            for j in 0..4 {
+                assert!((said[[bin, j]] - share * power[[bin, j]]).abs() < 1e-5, "bin {bin}");
+            }
+        }
+        let nothing = Array2::zeros((9, 4));
+        assert_eq!(narrow_bins(&wide_bins(&nothing), &wide_bins(&nothing), &nothing), nothing);
+    }
 }

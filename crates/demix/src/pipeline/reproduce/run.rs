@@ -18,7 +18,7 @@ use crate::method::{Method, Request};
 use crate::pipeline::PipelineError;
 use crate::separation::SeparationError;
 use crate::spatial::SourceNetwork;
-use crate::spatial::guided::{DofSettings, Family, PartSettings, ShareSettings, plan};
+use crate::spatial::guided::{Family, PartSettings, plan};
 
 /// What one run gave.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -81,6 +81,9 @@ fn method_of(row: Row) -> Option<&'static str> {
         Row::Ilrma | Row::IlrmaOfDemix => Some("ilrma"),
         Row::DnnWf => Some("dnn-wf"),
         Row::FscmDnn => Some("fscm-dnn"),
+        Row::IdlmaOfDemix => Some("idlma"),
+        Row::GPopOfDemix => Some("g-pop-idlma"),
+        Row::TPopOfDemix => Some("t-pop-idlma"),
         _ => None,
     }
 }
@@ -173,7 +176,7 @@ impl Laboratory {
             settings,
             n_sources: Some(names.len()),
             n_channels: Some(names.len()),
-            seed: matches!(row, Row::Ilrma | Row::IlrmaOfDemix).then_some(seed),
+            seed: (!matches!(row, Row::DnnWf | Row::FscmDnn)).then_some(seed),
             models: row.needs().map_or_else(Vec::new, |kind| self.models(kind, names)),
             ..Request::default()
         }
@@ -195,23 +198,15 @@ impl Laboratory {
         put_together.map_err(|why| PipelineError::WrongUse(format!("{}: {why}", row.key())))
     }
 
-    /// The loop's settings for a row, and those of its low-rank parts: the paper's transform, start and floor for all
-    /// but the rows of our own defaults.
+    /// The loop's settings for a row, and those of its low-rank parts: the paper's transform, start and floor.
     fn loop_of(&self, row: Row, seed: u64) -> (GuidedSettings, PartSettings) {
         let matrices = MatrixSettings { seed, ..MatrixSettings::default() };
-        match row {
-            Row::IdlmaOfDemix | Row::GPopOfDemix | Row::TPopOfDemix => {
-                (GuidedSettings { matrices, ..GuidedSettings::default() }, PartSettings::default())
-            }
-            _ => {
-                let (start, variance_floor) = (Some(Start::Identity), Some(FLOOR));
-                let rescale_model = !matches!(row, Row::GPopAsPrinted(_));
-                let looks = LookSettings { start, variance_floor, rescale_model, ..LookSettings::default() };
-                let settings = GuidedSettings { looks, matrices };
-                let (components, hop) = (self.components, self.stft.hop);
-                (settings, PartSettings { components, hop, ..PartSettings::default() })
-            }
-        }
+        let (start, variance_floor) = (Some(Start::Identity), Some(FLOOR));
+        let rescale_model = !matches!(row, Row::GPopAsPrinted(_));
+        let looks = LookSettings { start, variance_floor, rescale_model, ..LookSettings::default() };
+        let settings = GuidedSettings { looks, matrices };
+        let (components, hop) = (self.components, self.stft.hop);
+        (settings, PartSettings { components, hop, ..PartSettings::default() })
     }
 
     /// The loop of a guided row, and its transform.
@@ -223,11 +218,6 @@ impl Laboratory {
             Row::TPop(nu) => Family::TPop(Some(nu), nu),
             Row::GPop(eta) | Row::GPopAsPrinted(eta) => Family::GPop(Some(eta)),
             Row::GPopOfLikelihood => Family::GPop(Some(DRAWN_ETA)),
-            Row::TPopOfDemix => {
-                let dof = DofSettings::default();
-                Family::TPop(dof.nu, dof.nu_network)
-            }
-            Row::GPopOfDemix => Family::GPop(ShareSettings::default().eta),
             _ => Family::Idlma,
         };
         let request = self.request(names, row, seed);
