@@ -328,4 +328,30 @@ mod tests {
         assert_eq!(found.method, "ilrma", "{}", found.why);
         assert!(found.why.contains("% of the samples are clipped"), "{}", found.why);
     }
+
+    #[test]
+    fn echoes_that_hide_from_the_evidence_are_found_by_a_longer_window() {
+        // gains, and echoes far below that differ from channel to channel
+        let seconds = 12;
+        let dry = talkers(2, seconds, 21);
+        let mut samples = panned(3, seconds, 21);
+        let mut random = ChaCha8Rng::seed_from_u64(22);
+        for mut channel in samples.rows_mut() {
+            for talker in dry.rows() {
+                for _ in 0..40 {
+                    let late = 400 + random.random_range(0..2400);
+                    let gain = 0.012 * uniform(&mut random);
+                    channel.iter_mut().skip(late).zip(talker).for_each(|(x, s)| *x += gain * s);
+                }
+            }
+        }
+        let found = choose(&Waveform::new(samples, RATE), None).unwrap();
+        let evidence: f64 = found.why.split("evidence ").nth(1).unwrap()[..6].parse().unwrap();
+        assert!(evidence < 0.005, "{}", found.why);
+        assert_eq!((found.method, found.n_sources), ("ilrma", Some(2)), "{}", found.why);
+        assert!(found.why.contains("direction 3 of 3 is echoes"), "{}", found.why);
+        // the gains alone
+        let found = choose(&Waveform::new(panned(3, seconds, 21), RATE), None).unwrap();
+        assert_eq!(found.method, "sobi", "{}", found.why);
+    }
 }
