@@ -84,6 +84,7 @@ fn a_trained_network_guides_a_separation() {
     assert_eq!(report["method"], "g-pop-idlma");
     assert_eq!(report["sources"][0]["name"], "bass");
     assert_eq!(report["settings"]["eta"], "auto");
+    assert!(report["transform"]["fft"].is_u64() && report["transform"]["hop"].is_u64(), "{report}");
     // two ways are tried for the one block, one is kept, and it is not recognised less
     let trials = report["details"]["trials"][0].as_array().unwrap();
     assert_eq!(trials.len(), 2, "{report}");

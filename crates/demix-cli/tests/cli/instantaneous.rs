@@ -39,6 +39,7 @@ fn gains_are_undone_and_sources_sum_to_the_input() {
         assert_eq!(report["warnings"], serde_json::json!([]), "{method}");
         assert_eq!(report["stopped"], "tolerance", "{method}");
         assert!(report["settings"].get("fft").is_none(), "{method} transforms nothing");
+        assert!(report["transform"].is_null(), "{method}");
         let mixing = report["details"]["mixing"].as_array().unwrap();
         assert_eq!((mixing.len(), mixing[0].as_array().unwrap().len()), (2, 2));
     }

@@ -8,6 +8,7 @@ use demix_files::FileError;
 use demix_files::atomic::{NewFolders, check_output_folder, same_file};
 use demix_files::audio::{self, AudioInfo, ClipMode, ReadAudio, ReadOptions, WriteFormat, rescale_gain};
 use demix_files::report;
+use demix_signal::settings::Settings as _;
 use demix_signal::{Progress, Stft, Watch, Waveform};
 use ndarray::{Array2, Axis};
 use serde_json::{Value, json};
@@ -432,12 +433,15 @@ impl Job {
             input.insert("duration".into(), self.read.duration.into());
         }
         let cost: Vec<Value> = outcome.cost.iter().map(|&cost| number(cost)).collect();
+        let is_transformed = outcome.filters.first().is_none_or(|filters| filters.demixing.dim().0 > 1);
         json!({
             "demix": crate::VERSION,
             "input": input,
             "method": method.name,
             "why": why,
             "settings": settings,
+            // what became of `auto`; real gains need none
+            "transform": is_transformed.then(|| outcome.stft.values()),
             "seed": seed,
             "sources": sources,
             "iterations": outcome.iterations,

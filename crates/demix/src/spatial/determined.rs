@@ -879,8 +879,12 @@ impl DeterminedSeparator {
             let known = known.as_ref().map(|known| known.view());
             let spectrum = self.spectrum(&stft, heard, n_found)?;
             let share = &mut Share { watch: &mut *watch, before, total };
-            let found = self.find(&stft, &spectrum, heard, (None, known), n_found, share)?;
+            let mut found = self.find(&stft, &spectrum, heard, (None, known), n_found, share)?;
             before += plan.guided.iterations();
+            if let Some((_, first, ..)) = &best {
+                // the ways were tried through the first window
+                found.trials.clone_from(&first.trials);
+            }
             if longer.is_none() {
                 return Ok((stft, found));
             }
