@@ -306,7 +306,8 @@ impl Blind {
         })
     }
 
-    fn restarts(&self) -> usize {
+    /// The runs from one start.
+    pub fn restarts(&self) -> usize {
         match &self.model {
             Model::LowRank(_, low_rank) | Model::Consistent(low_rank) => low_rank.restarts,
             _ => 1,

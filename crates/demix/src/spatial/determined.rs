@@ -706,16 +706,16 @@ impl DeterminedSeparator {
             let samples = Waveform::new(block.samples_of(heard), heard.sample_rate);
             let mut tried = Vec::new();
             let clock = Instant::now();
-            let mut found = match (&self.finder, windows.is_empty()) {
-                (Finder::Blind(blind), false) if at == 0 => {
+            let best = match &self.finder {
+                Finder::Blind(blind) if at == 0 && !windows.is_empty() => {
                     Some(self.best_of_trials(blind, &windows, &samples, n_found, watch, &mut tried)?)
                 }
-                (Finder::Guided(plan), _) if at == 0 => {
+                Finder::Guided(plan) if at == 0 => {
                     Some(self.better_window(plan, &samples, n_found, watch, &mut tried)?)
                 }
                 _ => None,
-            }
-            .map(|(chosen, found)| {
+            };
+            let tried_first = best.map(|(chosen, found)| {
                 stft = chosen;
                 found
             });
@@ -728,7 +728,7 @@ impl DeterminedSeparator {
                 None => w.clone(),
                 Some((_, projection)) => onto_components(w, projection),
             });
-            let mut found = match found.take() {
+            let mut found = match tried_first {
                 Some(found) => found,
                 None => self.find(&stft, &spectrum, &samples, (begin.as_ref(), None), n_found, watch)?,
             };
@@ -795,7 +795,8 @@ impl DeterminedSeparator {
             tolerance: blind.settings.descent.tolerance,
         };
         let steps = |k: usize| search(&windows[k]).iterations(k > 0);
-        let total = (0..windows.len()).map(steps).sum::<usize>() + windows.len() * blind.iterations();
+        let of_runs = blind.restarts() * blind.iterations();
+        let total = (0..windows.len()).map(steps).sum::<usize>() + windows.len() * of_runs;
         let (mut before, mut chosen) = (0, 0);
         let mut best: Option<(Stft<f32>, Found, Apart, Array2<f32>)> = None;
         for (k, window) in windows.iter().enumerate() {
@@ -810,7 +811,7 @@ impl DeterminedSeparator {
             let spectrum = self.spectrum(&stft, heard, n_found)?;
             let share = &mut Share { watch: &mut *watch, before, total };
             let found = self.find(&stft, &spectrum, heard, (Some(&begin.demixing), None), n_found, share)?;
-            before += blind.iterations();
+            before += of_runs;
             let outputs = demix_spatial::search::outputs(
                 heard.samples.view(),
                 &stft,
