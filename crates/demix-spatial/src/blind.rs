@@ -62,8 +62,9 @@ demix_signal::settings_group! {
 demix_signal::settings! {
     /// The low-rank model of each source.
     pub struct LowRankSettings {
-        /// K: components of each source; with partition=true K times the sources are shared.
-        pub components: usize = 10, range 1.0 ..= 1000.0;
+        /// K: components of each source; with partition=true K times the sources are shared. auto: 10, and what is
+        /// tried (see `trials`).
+        pub components: Option<usize> = None, range 1.0 ..= 1000.0;
         /// p of the variance (T V)^(2/p).
         pub domain: f64 = 2.0, range 0.1 ..= 10.0;
         /// One dictionary for all sources; the sources share the components out among themselves.
@@ -80,6 +81,9 @@ demix_signal::settings! {
         pub restarts: usize = 1, range 1.0 ..= 100.0;
     }
 }
+
+/// K where nothing is said: few enough to be learned from half a minute.
+pub const COMPONENTS: usize = 10;
 
 /// The source model of a method.
 #[derive(Clone, Debug, PartialEq)]
@@ -163,13 +167,16 @@ impl Blind {
     /// A combination that theory does not allow, named.
     pub fn check(&self, n_sources: usize, n_channels: usize) -> Result<(), SpatialError> {
         let refuse = |why: &str| Err(SpatialError::Unsupported(why.into()));
-        let low_rank = match &self.model {
-            Model::LowRank(_, low_rank) | Model::Consistent(low_rank) => Some(low_rank),
-            _ => None,
-        };
+        let low_rank = self.low_rank();
         if self.settings.matrices.update == Update::NaturalGradient && n_sources < n_channels {
             return refuse(
                 "update=natural-gradient needs as many sources as microphones: take ip1, or overdetermined=pca",
+            );
+        }
+        if low_rank.is_none() && self.settings.descent.normalization == Normalization::ProjectionBack {
+            return refuse(
+                "normalization=projection-back needs a model that absorbs a gain for each source and bin, which the \
+                 contrasts of fdica and auxiva, that fix the scale themselves, are not: leave it out, or take ilrma",
             );
         }
         if matches!(self.model, Model::Fdica(_)) && n_sources == 1 && n_channels > 1 {
@@ -306,12 +313,26 @@ impl Blind {
         })
     }
 
+    /// The low-rank model's settings, of a method that has one.
+    pub fn low_rank(&self) -> Option<&LowRankSettings> {
+        match &self.model {
+            Model::LowRank(_, low_rank) | Model::Consistent(low_rank) => Some(low_rank),
+            Model::Fdica(_) | Model::Auxiva(_) => None,
+        }
+    }
+
+    /// The same with so many components for each source.
+    #[must_use]
+    pub fn with_components(mut self, components: usize) -> Self {
+        if let Model::LowRank(_, low_rank) | Model::Consistent(low_rank) = &mut self.model {
+            low_rank.components = Some(components);
+        }
+        self
+    }
+
     /// The runs from one start.
     pub fn restarts(&self) -> usize {
-        match &self.model {
-            Model::LowRank(_, low_rank) | Model::Consistent(low_rank) => low_rank.restarts,
-            _ => 1,
-        }
+        self.low_rank().map_or(1, |low_rank| low_rank.restarts)
     }
 
     /// The source model of a run; after a warm start it fits the outputs as they stand.
@@ -355,13 +376,13 @@ impl Blind {
             Model::Fdica(_) => Ok(Box::new(Laplace::default())),
             Model::Auxiva(contrast) => Ok(Box::new(Spherical::new(*contrast))),
             Model::LowRank(distribution, settings) => {
-                self.low_rank(powers, *distribution, settings, is_warm, run)
+                self.factors(powers, *distribution, settings, is_warm, run)
             }
-            Model::Consistent(settings) => self.low_rank(powers, Distribution::Gauss, settings, is_warm, run),
+            Model::Consistent(settings) => self.factors(powers, Distribution::Gauss, settings, is_warm, run),
         }
     }
 
-    fn low_rank<T: Scalar>(
+    fn factors<T: Scalar>(
         &self,
         powers: &Powers<'_, T>,
         distribution: Distribution,
@@ -369,7 +390,7 @@ impl Blind {
         is_warm: bool,
         run: usize,
     ) -> Result<Box<dyn SourceModel<T>>, SpatialError> {
-        let (k, domain) = (settings.components, settings.domain);
+        let (k, domain) = (settings.components.unwrap_or(COMPONENTS), settings.domain);
         let shape = (powers.n_sources(), powers.n_bins(), powers.n_frames());
         let mut rng = ChaCha8Rng::seed_from_u64(self.settings.matrices.seed);
         rng.set_stream(run as u64);

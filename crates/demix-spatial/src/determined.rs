@@ -21,7 +21,8 @@ demix_signal::choices! {
     pub enum Normalization {
         /// Nothing: scales drift with the model.
         None = "none",
-        /// Each source has mean power 1 over all bins and frames.
+        /// Each source has mean power 1 over all bins and frames; no change where the model fixes the scale itself, as
+        /// fdica and auxiva do.
         Power = "power",
         /// Each source is at the scale of the reference microphone in every bin.
         ProjectionBack = "projection-back",

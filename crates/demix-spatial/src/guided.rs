@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use demix_signal::Watch;
-use ndarray::{Array2, Array3, ArrayView3, Axis};
+use ndarray::{Array2, Array3, Axis};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 
@@ -97,6 +97,15 @@ pub struct Trial {
     pub kept: bool,
 }
 
+/// Matrices of FDICA whose bins are in one order already.
+#[derive(Clone, Copy, Debug)]
+pub struct Ordered<'a> {
+    /// W, (bins, sources, channels).
+    pub demixing: &'a Array3<C64>,
+    /// Whether the outputs are in the order of the sources; else the networks find out which is whose.
+    pub is_named: bool,
+}
+
 /// What may be looked at before every look of the networks, and at the end.
 pub struct Moment<'a> {
     /// Iterations done.
@@ -169,18 +178,17 @@ impl Guided {
         watch: &mut dyn Watch,
         observe: &mut dyn FnMut(&Moment<'_>),
     ) -> Result<Found, SpatialError> {
-        self.demix_in_order::<T>(input, None, watch, observe)
+        self.demix_from::<T>(input, None, watch, observe)
     }
 
-    /// Demixes; after FDICA the bins take the order of `known`, powers of the sources (bins, sources, frames), instead of
-    /// what the networks hear.
+    /// Demixes; the ways that start with FDICA begin from `ordered`.
     ///
     /// # Errors
     /// As [`Guided::demix`].
-    pub fn demix_in_order<T: Scalar>(
+    pub fn demix_from<T: Scalar>(
         &self,
         input: &Input<'_>,
-        known: Option<ArrayView3<'_, f32>>,
+        ordered: Option<Ordered<'_>>,
         watch: &mut dyn Watch,
         observe: &mut dyn FnMut(&Moment<'_>),
     ) -> Result<Found, SpatialError> {
@@ -201,21 +209,32 @@ impl Guided {
             // the block before is the start of all
             ways.dedup_by_key(|way| way.product);
         }
-        let warm = |way: &Way| if input.begin.is_some() { 0 } else { self.warm(way.start) };
+        let is_ordered = |way: &Way| ordered.is_some() && way.start == Start::Fdica;
+        let warm = |way: &Way| match input.begin {
+            None if !is_ordered(way) => self.warm(way.start),
+            _ => 0,
+        };
         let total = ways.iter().map(|way| warm(way) + self.iterations_of_a_way()).sum();
         let mut best: Option<Run> = None;
         let mut trials: Vec<Trial> = Vec::new();
         let mut before = 0;
         for way in ways {
-            let demixing = match input.begin {
-                Some(w) => Demixing::given(&mixture, w)?,
-                None => {
+            let demixing = match (input.begin, ordered) {
+                (Some(w), _) => Demixing::given(&mixture, w)?,
+                (None, Some(ordered)) if way.start == Start::Fdica => {
+                    let mut demixing = Demixing::given(&mixture, ordered.demixing)?;
+                    if !ordered.is_named {
+                        self.name_outputs(&mixture, &mut demixing)?;
+                    }
+                    demixing
+                }
+                _ => {
                     let watch = &mut Share { watch: &mut *watch, before, total };
-                    self.begin(&mixture, input, way.start, known, watch)?
+                    self.begin(&mixture, input, way.start, watch)?
                 }
             };
             before += warm(&way);
-            let is_warm = warm(&way) > 0 || input.begin.is_some();
+            let is_warm = warm(&way) > 0 || input.begin.is_some() || is_ordered(&way);
             let watch = &mut Share { watch: &mut *watch, before, total };
             let run = self.run(&mixture, way.product, demixing, is_warm, watch, observe)?;
             before += self.iterations_of_a_way();
@@ -249,17 +268,16 @@ impl Guided {
         mixture: &Mixture<T>,
         input: &Input<'_>,
         start: Start,
-        known: Option<ArrayView3<'_, f32>>,
         watch: &mut dyn Watch,
     ) -> Result<Demixing, SpatialError> {
         let (settings, n) = (&self.settings, self.sources.len());
         let update = settings.matrices.build();
         let iterations = self.warm(start);
         let loops = LoopSettings { iterations, tolerance: START_TOLERANCE, ..LoopSettings::default() };
-        let heard = if start == Start::Fdica && known.is_none() { self.expected(input)? } else { None };
-        let expected = known.or(heard.as_ref().map(|heard| heard.view()));
-        let mut demixing = start.begin(mixture, n, &*update, &loops, expected, watch)?;
-        if iterations > 0 && known.is_none() {
+        let heard = if start == Start::Fdica { self.heard(input)? } else { None };
+        let heard = heard.as_ref().map(|heard| heard.view());
+        let mut demixing = start.begin(mixture, n, &*update, &loops, heard, watch)?;
+        if iterations > 0 {
             self.name_outputs(mixture, &mut demixing)?;
         }
         Ok(demixing)
@@ -345,7 +363,7 @@ struct Run {
 /// A later way is kept when its outputs are recognised better by this much: smaller differences are noise.
 const MARGIN: f64 = 0.03;
 /// The start need not be exact, in nats for each slot.
-const START_TOLERANCE: f64 = 1e-6;
+pub const START_TOLERANCE: f64 = 1e-6;
 
 impl Known {
     /// Whether anything is known that was learned elsewhere.
@@ -357,7 +375,10 @@ impl Known {
 impl Guided {
     /// What the networks hear of their sources in the first microphone, (bins, sources, frames); what they leave is the
     /// other sources'. None where there is no network.
-    fn expected(&self, input: &Input<'_>) -> Result<Option<Array3<f32>>, SpatialError> {
+    ///
+    /// # Errors
+    /// A network without an answer.
+    pub fn heard(&self, input: &Input<'_>) -> Result<Option<Array3<f32>>, SpatialError> {
         let blind = self.sources.iter().filter(|known| known.networks.is_empty()).count();
         if blind == self.sources.len() {
             return Ok(None);

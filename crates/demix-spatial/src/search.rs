@@ -3,10 +3,11 @@
 //! FDICA separates bin by bin; which output of a bin is whose, activity tells ([`crate::permutation`]). Within bands it tells
 //! well, but bands may join the wrong way round. Shorter windows have fewer and wider bins, whose joins go wrong elsewhere, so
 //! that FDICA through them is another opinion of how the sources sound. Every opinion, with every weight of bins that are far
-//! from each other, gives an order; the one whose outputs are furthest apart ([`Apart`]) is kept.
+//! from each other, gives an order; the one whose outputs are furthest apart ([`Apart`]) is kept. Who knows how the sources
+//! sound, as networks do, knows the order better than any of these ([`Hint`]).
 
 use demix_signal::{Complex, Stft, StftSettings, Watch};
-use ndarray::{Array2, Array3, ArrayView2, ArrayView3, Axis, s};
+use ndarray::{Array2, Array3, ArrayView2, ArrayView3, Axis, CowArray, Ix2, s};
 
 use crate::apart::Apart;
 use crate::determined::{self, LoopSettings};
@@ -42,11 +43,33 @@ pub struct Search<'a> {
     pub tolerance: f64,
 }
 
+/// What is known of the sources before the search: then it alone is asked.
+#[derive(Clone, Copy, Debug)]
+pub enum Hint<'a> {
+    /// Nothing.
+    Nothing,
+    /// Powers of the sources, (bins, sources, frames) of the window, as networks hear them.
+    Heard(ArrayView3<'a, f32>),
+    /// Outputs of another demixing, (sources, samples).
+    Outputs(ArrayView2<'a, f32>),
+}
+
+/// Who tells the order of the bins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// The activities of the bins alone.
+    Activity,
+    /// What was heard ([`Hint::Heard`]).
+    Heard,
+    /// Outputs through a transform of this length.
+    Outputs(usize),
+}
+
 /// An order that was tried.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Candidate {
-    /// Length of the transform whose outputs were asked; none where activity alone tells.
-    pub asked: Option<usize>,
+    /// Whose order it is.
+    pub asked: Asked,
     /// Its outputs.
     pub apart: Apart,
 }
@@ -62,6 +85,13 @@ pub struct Beginning {
     pub chosen: usize,
 }
 
+/// How the sources sound, if anybody knows.
+enum Opinion<'a> {
+    None,
+    Powers(ArrayView3<'a, f32>),
+    Outputs(CowArray<'a, f32, Ix2>),
+}
+
 /// FDICA through one window, its bins in no order yet.
 struct Bins<T: Scalar> {
     stft: Stft<f32>,
@@ -74,7 +104,7 @@ struct Bins<T: Scalar> {
 }
 
 impl Search<'_> {
-    /// Steps of [`Search::run`], with or without outputs that are known.
+    /// Steps of [`Search::run`], with or without something known.
     pub fn iterations(&self, is_known: bool) -> usize {
         let n_asked = if is_known { 0 } else { self.shorter().len() };
         (1 + n_asked) * self.matrices.start_iterations
@@ -86,31 +116,32 @@ impl Search<'_> {
         lengths.filter(|&fft| fft >= SHORTEST).map(|fft| StftSettings::new(fft, fft / HOPS)).collect()
     }
 
-    /// Searches. `known` are outputs of another demixing (sources, samples): then they alone are asked.
+    /// Searches.
     ///
     /// # Errors
     /// A transform that cannot be, more sources than channels, cancelling.
-    pub fn run<T: Scalar>(
-        &self,
-        known: Option<ArrayView2<'_, f32>>,
-        watch: &mut dyn Watch,
-    ) -> Result<Beginning, SpatialError> {
-        let total = self.iterations(known.is_some());
+    pub fn run<T: Scalar>(&self, hint: Hint<'_>, watch: &mut dyn Watch) -> Result<Beginning, SpatialError> {
+        let total = self.iterations(!matches!(hint, Hint::Nothing));
         let mut before = 0;
         let mut fdica = |stft: &StftSettings| {
             let bins = self.fdica::<T>(stft, &mut Share { watch: &mut *watch, before, total });
             before += self.matrices.start_iterations;
             bins
         };
-        let mut opinions: Vec<(Option<usize>, Option<Array2<f32>>)> = Vec::new();
-        match known {
-            Some(known) => opinions.push((self.stft.fft, Some(known.to_owned()))),
-            None => {
-                opinions.push((None, None));
+        let mut opinions: Vec<(Asked, Opinion<'_>)> = Vec::new();
+        match hint {
+            Hint::Heard(powers) => opinions.push((Asked::Heard, Opinion::Powers(powers))),
+            Hint::Outputs(known) => {
+                opinions.push((Asked::Outputs(self.stft.fft.unwrap_or(0)), Opinion::Outputs(known.into())));
+            }
+            Hint::Nothing => {
+                opinions.push((Asked::Activity, Opinion::None));
                 for stft in self.shorter() {
                     let bins = fdica(&stft)?;
-                    for order in self.orders(&bins, None)? {
-                        opinions.push((stft.fft, Some(self.outputs(&bins, &self.in_order(&bins, &order)))));
+                    let asked = Asked::Outputs(stft.fft.unwrap_or(0));
+                    for order in self.orders(&bins, &Opinion::None)? {
+                        let outputs = self.outputs(&bins, &self.in_order(&bins, &order));
+                        opinions.push((asked, Opinion::Outputs(outputs.into())));
                     }
                 }
             }
@@ -120,7 +151,7 @@ impl Search<'_> {
         let mut candidates: Vec<Candidate> = Vec::new();
         let mut best: Option<(usize, Demixing)> = None;
         for (asked, opinion) in &opinions {
-            for order in self.orders(&bins, opinion.as_ref())? {
+            for order in self.orders(&bins, opinion)? {
                 if orders.contains(&order) {
                     continue;
                 }
@@ -161,13 +192,18 @@ impl Search<'_> {
     fn orders<T: Scalar>(
         &self,
         bins: &Bins<T>,
-        opinion: Option<&Array2<f32>>,
+        opinion: &Opinion<'_>,
     ) -> Result<Vec<Array2<usize>>, SpatialError> {
+        let powers;
         let expected = match opinion {
-            None => None,
-            Some(outputs) => Some(bins.stft.forward_samples(outputs)?.mapv(|y| y.norm_sqr())),
+            Opinion::None => None,
+            Opinion::Powers(powers) => Some(*powers),
+            Opinion::Outputs(outputs) => {
+                powers = bins.stft.forward_samples(&outputs.to_owned())?.mapv(|y| y.norm_sqr());
+                Some(powers.view())
+            }
         };
-        Ok(bins.demixing.orders(&bins.mixture, expected.as_ref().map(|expected| expected.view())))
+        Ok(bins.demixing.orders(&bins.mixture, expected))
     }
 
     fn in_order<T: Scalar>(&self, bins: &Bins<T>, order: &Array2<usize>) -> Demixing {

@@ -444,7 +444,7 @@ fn singular_vectors_draw_nothing_and_begin_below_random_factors() {
     for partition in [false, true] {
         let of = |factors, fit_iterations, seed| {
             let low_rank = LowRankSettings {
-                components: 2,
+                components: Some(2),
                 factors,
                 fit_iterations,
                 partition,
@@ -474,7 +474,7 @@ fn a_restart_takes_other_factors() {
     let x = mixed_f32();
     let stft = StftSettings::default();
     let input = Input { x: x.view(), stft: &stft, n_samples: FRAMES * 4, sample_rate: 16000, begin: None };
-    let low_rank = LowRankSettings { components: 2, restarts: 3, ..LowRankSettings::default() };
+    let low_rank = LowRankSettings { components: Some(2), restarts: 3, ..LowRankSettings::default() };
     let blind =
         Blind { model: Model::LowRank(Distribution::Gauss, low_rank), settings: DemixSettings::default() };
     let costs = blind.demix::<f64>(&input, 2, &mut ()).unwrap().costs;

@@ -7,8 +7,8 @@ use std::f64::consts::TAU;
 use demix_signal::{Complex, Stft, StftSettings};
 use demix_spatial::source::{Contrast, Distribution};
 use demix_spatial::{
-    Blind, C64, Candidate, DemixSettings, DescentSettings, Found, Input, LowRankSettings, Model, Search,
-    Start, principal_components, unreduced,
+    Asked, Blind, C64, Candidate, DemixSettings, DescentSettings, Found, Hint, Input, LowRankSettings, Model,
+    Normalization, Search, Start, principal_components, unreduced,
 };
 use ndarray::{Array2, Array3, s};
 use rand::Rng as _;
@@ -162,6 +162,23 @@ fn demix(x: &Array3<Complex<f32>>, blind: &Blind, n: usize) -> Found {
 }
 
 #[test]
+fn a_scale_that_a_contrast_cannot_follow_is_refused() {
+    for (model, is_refused) in [
+        (Model::Fdica(None), true),
+        (Model::Auxiva(Contrast::Laplace), true),
+        (Model::LowRank(Distribution::Gauss, LowRankSettings::default()), false),
+    ] {
+        let mut blind = blind(model, None);
+        blind.check(2, 2).unwrap();
+        blind.settings.descent.normalization = Normalization::ProjectionBack;
+        match blind.check(2, 2) {
+            Err(error) => assert!(is_refused && error.to_string().contains("normalization=projection-back")),
+            Ok(()) => assert!(!is_refused),
+        }
+    }
+}
+
+#[test]
 fn one_source_is_taken_out_of_what_else_sounds() {
     let n_samples = 4 * RATE as usize;
     let sources = [voice(110.0, n_samples, 1), hiss(n_samples, 2)];
@@ -211,14 +228,16 @@ fn the_order_that_is_furthest_apart_begins_as_well_as_any() {
             matrices: &settings.matrices,
             tolerance: settings.descent.tolerance,
         };
-        let begin = search.run::<f32>(None, &mut ()).unwrap();
+        let begin = search.run::<f32>(Hint::Nothing, &mut ()).unwrap();
         let best = begin.candidates[begin.chosen].apart.score();
         assert!(begin.candidates.iter().all(|candidate| candidate.apart.score() <= best));
-        assert_eq!(begin.candidates[0].asked, None);
-        let asked = |candidate: &Candidate| candidate.asked.is_none_or(|fft| [512, 256, 128].contains(&fft));
+        assert_eq!(begin.candidates[0].asked, Asked::Activity);
+        let shorter = [512, 256, 128].map(Asked::Outputs);
+        let asked =
+            |candidate: &Candidate| candidate.asked == Asked::Activity || shorter.contains(&candidate.asked);
         assert!(begin.candidates.iter().all(asked), "{:?}", begin.candidates);
         // nothing is drawn
-        assert_eq!(begin.demixing, search.run::<f32>(None, &mut ()).unwrap().demixing);
+        assert_eq!(begin.demixing, search.run::<f32>(Hint::Nothing, &mut ()).unwrap().demixing);
         // W of the components, as W is of the microphones
         assert_eq!(begin.demixing.dim(), (513, n, n));
         if n < m {
@@ -235,8 +254,8 @@ fn the_order_that_is_furthest_apart_begins_as_well_as_any() {
         assert!(mean(&searched) > mean(&alone) - 0.1 && mean(&searched) > 5.0, "{searched:?} {alone:?}");
         // outputs that are known are the only ones asked, and the order follows them
         let turned = Array2::from_shape_fn((n, n_samples), |(s, t)| scene.images[n - 1 - s][[0, t]]);
-        let known = search.run::<f32>(Some(turned.view()), &mut ()).unwrap();
-        assert!(known.candidates.iter().all(|candidate| candidate.asked == Some(1024)));
+        let known = search.run::<f32>(Hint::Outputs(turned.view()), &mut ()).unwrap();
+        assert!(known.candidates.iter().all(|candidate| candidate.asked == Asked::Outputs(1024)));
         let of_first = from(Some(&known.demixing));
         assert!(mean(&of_first) > mean(&searched) - 0.5, "{of_first:?} {searched:?}");
         let w = known.demixing;

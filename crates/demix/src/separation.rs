@@ -201,6 +201,17 @@ pub trait Separator: Send + Sync {
         n_samples
     }
 
+    /// The transform of a recording of so many samples, where the settings leave it open.
+    fn transform_of(&self, n_samples: usize, sample_rate: u32) -> Option<StftSettings> {
+        let _ = (n_samples, sample_rate);
+        None
+    }
+
+    /// How many complex spectrograms of one channel stand in memory at once, for an input of so many channels.
+    fn spectrograms_held(&self, n_channels: usize) -> usize {
+        n_channels + 1 // the mixture, and the factorised spectrogram in two layouts
+    }
+
     /// All settings with their values, for reports.
     fn settings(&self) -> serde_json::Map<String, serde_json::Value>;
 

@@ -247,7 +247,7 @@ fn a_source_without_a_network_is_blind_and_a_finer_hop_is_the_networks_interleav
     let names: Vec<&str> = found.sources.iter().map(|source| source.name.as_str()).collect();
     assert_eq!(names, ["tones", "source-1"]);
     assert!(improvement(&found, &mixture, &references, &Order::Fixed) > 2.0);
-    let one_window = ("double_window", "false");
+    let one_window = ("trials", "none");
     let fine = separate("g-pop-idlma", &mixture, 0, &[one_window], models());
     assert_eq!(fine.outcome.stft.hop, Some(128));
     let coarse = separate("g-pop-idlma", &mixture, 0, &[("hop", "512"), one_window], models());
@@ -256,19 +256,30 @@ fn a_source_without_a_network_is_blind_and_a_finer_hop_is_the_networks_interleav
 }
 
 #[test]
-fn windows_twice_as_long_are_kept_where_outputs_overlap_less() {
+fn what_overlaps_less_through_longer_windows_or_with_other_components_is_kept() {
     let (mixture, references) = scene(6);
-    for method in ["idlma", "g-pop-idlma", "t-pop-idlma"] {
+    for (method, has_components) in [("idlma", false), ("g-pop-idlma", true), ("t-pop-idlma", true)] {
         let found = separate(method, &mixture, 0, &[], models());
-        let windows = found.outcome.details["windows"].as_array().unwrap();
-        let figure = |k: usize, name: &str| windows[k][name].as_f64().unwrap();
-        assert_eq!((figure(0, "fft"), figure(1, "fft")), (1024.0, 2048.0));
-        let longer = figure(1, "overlap") < 0.99 * figure(0, "overlap");
-        assert_eq!((windows[0]["chosen"] == true, windows[1]["chosen"] == true), (!longer, longer));
-        let (fft, hop) = if longer { (2048, 256) } else { (1024, 128) };
+        let tried = found.outcome.details["tried"].as_array().unwrap();
+        let figures = |name: &str| -> Vec<f64> { tried.iter().filter_map(|t| t[name].as_f64()).collect() };
+        let (ffts, overlaps) = (figures("fft"), figures("overlap"));
+        assert_eq!(ffts[..2], [1024.0, 2048.0]);
+        assert_eq!(figures("components"), if has_components { vec![10.0, 10.0, 20.0] } else { vec![] });
+        let mut best = usize::from(overlaps[1] < 0.99 * overlaps[0]);
+        if has_components {
+            assert_eq!(ffts[2], ffts[best]);
+            best = if overlaps[2] < overlaps[best] { 2 } else { best };
+        }
+        let chosen: Vec<bool> = tried.iter().map(|tried| tried["chosen"] == true).collect();
+        assert_eq!(chosen, (0..tried.len()).map(|k| k == best).collect::<Vec<_>>());
+        let (fft, hop) = if ffts[best] > 1024.0 { (2048, 256) } else { (1024, 128) };
         assert_eq!((found.outcome.stft.fft, found.outcome.stft.hop), (Some(fft), Some(hop)));
-        let alone = separate(method, &mixture, 0, &[("double_window", "false")], models());
-        assert!(!alone.outcome.details.contains_key("windows") && alone.outcome.stft.fft == Some(1024));
+        // networks are the only ones who are asked for the order
+        let orders = found.outcome.details["orders"].as_array().unwrap();
+        let first: Vec<_> = orders.iter().filter(|order| order["fft"] == 1024).collect();
+        assert!(!first.is_empty() && first.iter().all(|order| order["order_of"] == "networks"), "{orders:?}");
+        let alone = separate(method, &mixture, 0, &[("trials", "none")], models());
+        assert!(!alone.outcome.details.contains_key("tried") && alone.outcome.stft.fft == Some(1024));
         let gain = |found: &Separation| improvement(found, &mixture, &references, &Order::Fixed);
         // the networks hear the longer window as their own: names stay, and nothing falls apart
         assert!(

@@ -104,7 +104,7 @@ const REFUSED: &[(&str, i32, &[&str])] = &[
     (
         "separate long.wav --set fft=65536 --set hop=1",
         1,
-        &["long.wav: its spectrogram (32769 bins x 48", "GiB are free", "raise hop"],
+        &["long.wav: spectrograms of 32769 bins x 48", "GiB are free", "raise hop"],
     ),
     ("separate song.wav --set beta=nan", 2, &["beta=nan: a finite number was expected"]),
     ("separate song.wav --set tolerance=-1", 2, &["tolerance=-1.0 is out of range", "from 0 to 1"]),

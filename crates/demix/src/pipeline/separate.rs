@@ -728,30 +728,35 @@ fn check_memory(
     separator: &dyn Separator,
 ) -> Result<(), SeparationError> {
     let settings = separator.settings();
-    if !settings.contains_key("fft") {
-        return Ok(()); // no transform
-    }
-    let mut stft = demix_signal::StftSettings::default();
-    for name in ["fft", "window_length", "hop", "window"] {
-        if let Some(value) = settings.get(name) {
-            let value = value.to_string();
-            demix_signal::settings::Settings::set(&mut stft, name, value.trim_matches('"'))?;
+    let longest = separator.longest_block(n_samples, sample_rate);
+    let stft = match separator.transform_of(longest, sample_rate) {
+        Some(stft) => stft,
+        None if settings.contains_key("fft") => {
+            let mut stft = demix_signal::StftSettings::default();
+            for name in ["fft", "window_length", "hop", "window"] {
+                if let Some(value) = settings.get(name) {
+                    let value = value.to_string();
+                    demix_signal::settings::Settings::set(&mut stft, name, value.trim_matches('"'))?;
+                }
+            }
+            stft.for_rate(sample_rate)
         }
-    }
-    let transform = Stft::<f32>::new(&stft.for_rate(sample_rate))?;
-    let frames = transform.n_frames(separator.longest_block(n_samples, sample_rate));
-    // complex single precision, and the factorised spectrogram in two layouts; the mixture, one source, their sum, and
-    // what a method keeps of it
-    let spectra = 8.0 * transform.n_bins() as f64 * frames as f64 * (n_channels as f64 + 1.0);
+        None => return Ok(()), // no transform
+    };
+    let transform = Stft::<f32>::new(&stft)?;
+    let frames = transform.n_frames(longest);
+    // complex single precision; the mixture, one source, their sum, and what a method keeps of it
+    let held = separator.spectrograms_held(n_channels);
+    let spectra = 8.0 * transform.n_bins() as f64 * frames as f64 * held as f64;
     let bytes = spectra + 4.0 * 4.0 * n_samples as f64 * n_channels as f64;
     let Some(free) = memory_available() else { return Ok(()) };
     if bytes > free {
         let gib = |bytes: f64| bytes / f64::from(1 << 30);
         return Err(SeparationError::Request(format!(
-            "its spectrogram ({} bins x {frames} frames x {n_channels} channel{}) needs {:.1} GiB of memory, {:.1} \
-             GiB are free: raise hop, lower block where the method has it, or separate a part with --start and --duration",
+            "spectrograms of {} bins x {frames} frames, of which {held} stand in memory at once, need {:.1} GiB of \
+             memory, {:.1} GiB are free: raise hop, lower block or take trials=none where the method has them, or \
+             separate a part with --start and --duration",
             transform.n_bins(),
-            if n_channels == 1 { "" } else { "s" },
             gib(bytes),
             gib(free)
         )));

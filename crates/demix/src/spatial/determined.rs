@@ -8,19 +8,21 @@ use std::time::Instant;
 
 use demix_signal::settings::Settings as _;
 use demix_signal::{Complex, Progress, Stft, StftSettings, Watch, Waveform};
+use demix_spatial::blind::COMPONENTS;
+use demix_spatial::guided::START_TOLERANCE;
 use demix_spatial::source::{Contrast, Distribution};
-use demix_spatial::start::Share;
 use demix_spatial::{
-    Apart, Blind, C64, Candidate, DemixSettings, Found, GuidedSettings, Input, LowRankSettings, Model,
-    Scalar, Scaling, Search, SpatialError, Start, rescale,
+    Blind, C64, DemixSettings, Found, GuidedSettings, Input, LowRankSettings, MatrixSettings, Model, Ordered,
+    Scalar, Scaling, SpatialError, rescale,
 };
-use ndarray::{Array2, Array3, ArrayView3, Axis, s};
+use ndarray::{Array2, Array3, Axis, s};
 use serde_json::{Map, Value, json};
 
 use super::blocks::{Block, Part};
 use super::channels::Distinct;
 use super::guided::{self, Family, GPopSettings, IdlmaSettings, PartSettings, TIdlmaSettings, TPopSettings};
 use super::memory::Memory;
+use super::trials::{TrialSettings, Trials};
 use crate::method::Request;
 use crate::mono::nmf::Precision;
 use crate::separation::{
@@ -62,29 +64,6 @@ demix_signal::settings! {
         pub precision: Precision = Precision::Auto;
         /// Length of the blocks that a long recording is demixed in; auto: 300 s from 600 s on. 0: never.
         pub block: Option<f64> = None, unit "s", range 0.0 ..= 100000.0;
-    }
-}
-
-demix_signal::choices! {
-    /// What is tried before the demixing begins.
-    pub enum Trials {
-        /// The orders of the bins, and windows twice as long.
-        All = "all",
-        /// The orders of the bins that shorter windows suggest.
-        Orders = "orders",
-        /// One window and one order.
-        None = "none",
-    }
-}
-
-demix_signal::settings! {
-    /// What is tried of several possibilities.
-    pub struct TrialSettings {
-        /// What is tried where the start is fdica: several orders of its bins, and windows twice as long unless `fft` or
-        /// `window_length` says otherwise or the recording holds fewer than four of them. Those whose outputs are
-        /// furthest apart are kept: they sound in the same slots the least, and in all bands at the same times. It takes
-        /// about four times as long as none.
-        pub trials: Trials = Trials::All;
     }
 }
 
@@ -206,7 +185,8 @@ demix_signal::settings_group! {
 }
 
 /// What finds the demixing matrices.
-enum Finder {
+#[derive(Clone)]
+pub(super) enum Finder {
     /// Nothing is known of the sources.
     Blind(Blind),
     /// Networks know some of them.
@@ -215,10 +195,10 @@ enum Finder {
 
 /// A method of determined demixing on waveforms.
 pub struct DeterminedSeparator {
-    finder: Finder,
-    sound: SpatialSoundSettings,
-    stft: StftSettings,
-    trials: Trials,
+    pub(super) finder: Finder,
+    pub(super) sound: SpatialSoundSettings,
+    pub(super) stft: StftSettings,
+    pub(super) trials: Trials,
     values: Map<String, Value>,
     n_sources: usize,
     /// Whether what the sources leave of the mixture is a further output.
@@ -226,10 +206,64 @@ pub struct DeterminedSeparator {
 }
 
 impl Finder {
-    fn iterations(&self) -> usize {
+    /// Steps of all runs.
+    pub(super) fn iterations(&self) -> usize {
         match self {
-            Self::Blind(blind) => blind.iterations(),
+            Self::Blind(blind) => blind.restarts() * blind.iterations(),
             Self::Guided(plan) => plan.guided.iterations(),
+        }
+    }
+
+    /// The same with the first way of a guided method alone.
+    pub(super) fn first_way(&self) -> Self {
+        match self {
+            Self::Blind(blind) => Self::Blind(blind.clone()),
+            Self::Guided(plan) => Self::Guided(Box::new(plan.as_ref().clone().first_way())),
+        }
+    }
+
+    /// The same for the longer window of a guided method.
+    pub(super) fn through_longer(&self) -> Self {
+        match self {
+            Self::Blind(blind) => Self::Blind(blind.clone()),
+            Self::Guided(plan) => Self::Guided(Box::new(plan.as_ref().clone().through_longer())),
+        }
+    }
+
+    /// The same with so many components where that is free.
+    pub(super) fn with_components(&self, components: usize) -> Self {
+        match self {
+            Self::Blind(blind) => Self::Blind(blind.clone().with_components(components)),
+            Self::Guided(plan) => Self::Guided(Box::new(plan.as_ref().clone().with_components(components))),
+        }
+    }
+
+    /// Components of a source that is learned here.
+    pub(super) fn components(&self) -> Option<usize> {
+        match self {
+            Self::Blind(blind) => blind.low_rank().map(|low_rank| low_rank.components.unwrap_or(COMPONENTS)),
+            Self::Guided(plan) => plan.guided.sources.iter().map(|known| known.components).find(|k| *k > 0),
+        }
+    }
+
+    /// The number of components, where it may be another.
+    pub(super) fn free_components(&self) -> Option<usize> {
+        match self {
+            Self::Blind(blind) => {
+                blind.low_rank().filter(|low_rank| low_rank.components.is_none()).map(|_| COMPONENTS)
+            }
+            Self::Guided(plan) => {
+                let mut sources = plan.guided.sources.iter().zip(&plan.is_free);
+                sources.find(|(_, is_free)| **is_free).map(|(known, _)| known.components)
+            }
+        }
+    }
+
+    /// How FDICA descends, and when it stops.
+    pub(super) fn of_start(&self) -> (&MatrixSettings, f64) {
+        match self {
+            Self::Blind(blind) => (&blind.settings.matrices, blind.settings.descent.tolerance),
+            Self::Guided(plan) => (&plan.guided.settings.matrices, START_TOLERANCE),
         }
     }
 
@@ -237,25 +271,34 @@ impl Finder {
         &self,
         input: &Input<'_>,
         components: Option<&Array3<C64>>,
-        known: Option<ArrayView3<'_, f32>>,
+        ordered: Option<Ordered<'_>>,
         n_sources: usize,
         watch: &mut dyn Watch,
     ) -> Result<Found, SpatialError> {
         match self {
-            Self::Blind(blind) => blind.demix_components::<T>(input, components, n_sources, watch),
+            Self::Blind(blind) => {
+                let begin = input.begin.or(ordered.map(|ordered| ordered.demixing));
+                blind.demix_components::<T>(&Input { begin, ..*input }, components, n_sources, watch)
+            }
             Self::Guided(plan) if n_sources < plan.names.len() => Err(SpatialError::Unsupported(format!(
                 "the channels tell {n_sources} apart (silent or copied ones do not count), {} sources are named: name fewer, or take \
                  --method dnn-wf",
                 plan.names.len()
             ))),
-            Self::Guided(plan) => match &plan.longer {
-                Some((longer, stft)) if stft.fft == input.stft.fft => {
-                    longer.demix_in_order::<T>(input, known, watch, &mut |_| {})
-                }
-                _ => plan.guided.demix::<T>(input, watch, &mut |_| {}),
-            },
+            Self::Guided(plan) => plan.guided.demix_from::<T>(input, ordered, watch, &mut |_| {}),
         }
     }
+}
+
+/// Where the demixing matrices of a block begin.
+#[derive(Clone, Copy)]
+pub(super) enum Begin<'a> {
+    /// Where the method says.
+    Start,
+    /// At W of the block before.
+    Block(&'a Array3<C64>),
+    /// At W of FDICA, its bins in order; `is_named` where its outputs are in the order of the sources as well.
+    Ordered { demixing: &'a Array3<C64>, is_named: bool },
 }
 
 impl ContrastSettings {
@@ -390,7 +433,14 @@ impl DeterminedSeparator {
     /// Settings out of range; models that do not fit together, the method, or the number of sources.
     pub fn idlma(settings: IdlmaSettings, request: &Request) -> Result<Self, SeparationError> {
         let values = settings.values();
-        Self::guided(request, Family::Idlma, settings.guided, &settings.part, settings.sound, values)
+        Self::guided(
+            request,
+            Family::Idlma,
+            settings.guided,
+            (&settings.part, settings.trials.trials),
+            settings.sound,
+            values,
+        )
     }
 
     /// `eb-idlma`; see [`DeterminedSeparator::idlma`].
@@ -399,7 +449,14 @@ impl DeterminedSeparator {
     /// As there.
     pub fn eb_idlma(settings: IdlmaSettings, request: &Request) -> Result<Self, SeparationError> {
         let values = settings.values();
-        Self::guided(request, Family::EbIdlma, settings.guided, &settings.part, settings.sound, values)
+        Self::guided(
+            request,
+            Family::EbIdlma,
+            settings.guided,
+            (&settings.part, settings.trials.trials),
+            settings.sound,
+            values,
+        )
     }
 
     /// `t-idlma`; see [`DeterminedSeparator::idlma`].
@@ -410,7 +467,14 @@ impl DeterminedSeparator {
         let values = settings.values();
         settings.dof.check()?;
         let family = Family::TIdlma(settings.dof.nu);
-        Self::guided(request, family, settings.guided, &settings.part, settings.sound, values)
+        Self::guided(
+            request,
+            family,
+            settings.guided,
+            (&settings.part, settings.trials.trials),
+            settings.sound,
+            values,
+        )
     }
 
     /// `g-pop-idlma`; see [`DeterminedSeparator::idlma`].
@@ -421,7 +485,14 @@ impl DeterminedSeparator {
         let values = settings.values();
         settings.share.check()?;
         let family = Family::GPop(settings.share.eta);
-        Self::guided(request, family, settings.guided, &settings.part, settings.sound, values)
+        Self::guided(
+            request,
+            family,
+            settings.guided,
+            (&settings.part, settings.trials.trials),
+            settings.sound,
+            values,
+        )
     }
 
     /// `t-pop-idlma`; see [`DeterminedSeparator::idlma`].
@@ -432,26 +503,33 @@ impl DeterminedSeparator {
         let values = settings.values();
         settings.dof.check()?;
         let family = Family::TPop(settings.dof.nu, settings.dof.nu_network);
-        Self::guided(request, family, settings.guided, &settings.part, settings.sound, values)
+        Self::guided(
+            request,
+            family,
+            settings.guided,
+            (&settings.part, settings.trials.trials),
+            settings.sound,
+            values,
+        )
     }
 
     fn guided(
         request: &Request,
         family: Family,
         settings: GuidedSettings,
-        part: &PartSettings,
+        (part, trials): (&PartSettings, Trials),
         sound: SpatialSoundSettings,
         mut values: Map<String, Value>,
     ) -> Result<Self, SeparationError> {
         sound.check()?;
-        let plan = guided::plan(request, family, settings, part)?;
+        let plan = guided::plan(request, family, settings, part, trials)?;
         values.insert("seed".into(), plan.guided.settings.matrices.seed.into());
         let (stft, n_sources) = (plan.stft.clone(), plan.names.len());
         Ok(Self {
             finder: Finder::Guided(Box::new(plan)),
             sound,
             stft,
-            trials: Trials::None,
+            trials,
             values,
             n_sources,
             residual: false,
@@ -489,11 +567,6 @@ const WINDOW_SECONDS: f64 = 0.512;
 const HOPS: usize = 8;
 /// Windows that a recording holds at the least before they are shortened.
 const FEWEST_WINDOWS: usize = 8;
-/// Longer windows that a recording holds at the least where they are tried.
-const FEWEST_LONGER: usize = 4;
-/// Outputs through another window overlap less by this share, or the usual one is taken.
-const CLEARLY: f64 = 0.01;
-
 /// What was found in one block.
 struct Solved {
     block: Block,
@@ -503,13 +576,14 @@ struct Solved {
     /// The spectrogram (bins, channels, frames), where the block is the whole recording.
     x: Option<Array3<Complex<f32>>>,
     /// What was tried, for the report.
-    tried: Vec<Value>,
+    tried: Map<String, Value>,
 }
 
 /// A block through one window.
-struct Spectrum {
+pub(super) struct Spectrum<'a> {
+    pub(super) stft: &'a Stft<f32>,
     /// (bins, channels, frames).
-    x: Array3<Complex<f32>>,
+    pub(super) x: Array3<Complex<f32>>,
     /// The components that stand for the channels, and the way to them (bins, N, M).
     reduction: Option<(Array3<Complex<f32>>, Array3<C64>)>,
 }
@@ -533,6 +607,15 @@ impl Separator for DeterminedSeparator {
 
     fn longest_block(&self, n_samples: usize, sample_rate: u32) -> usize {
         Block::longest(n_samples, sample_rate, self.sound.block)
+    }
+
+    fn transform_of(&self, n_samples: usize, sample_rate: u32) -> Option<StftSettings> {
+        Some(self.transform(sample_rate, n_samples))
+    }
+
+    fn spectrograms_held(&self, n_channels: usize) -> usize {
+        // measured: the mixture, whitened, with the source models; several of each where orders are compared
+        n_channels * if self.trials == Trials::None { 4 } else { 9 }
     }
 
     fn settings(&self) -> Map<String, Value> {
@@ -638,11 +721,10 @@ impl Separator for DeterminedSeparator {
             let explained: Vec<&Vec<Option<f64>>> = solved.iter().map(|part| &part.found.explained).collect();
             details.insert("explained".into(), json!(explained));
             let trials = solved.iter().map(|part| part.found.trials.iter().map(guided::trial).collect());
-            details.insert("trials".into(), Value::Array(trials.collect()));
+            details.insert("ways".into(), Value::Array(trials.collect()));
         }
-        if let Some(tried) = solved.first().map(|part| &part.tried).filter(|tried| !tried.is_empty()) {
-            let name = if matches!(self.finder, Finder::Guided(_)) { "windows" } else { "trials" };
-            details.insert(name.into(), json!(tried));
+        if let Some(first) = solved.first() {
+            details.extend(first.tried.clone());
         }
         let filters = solved.iter().map(|part| Filters {
             first_sample: part.block.first,
@@ -696,7 +778,7 @@ impl DeterminedSeparator {
         let blocks = Block::of(heard.n_samples(), heard.sample_rate, self.sound.block);
         let n_blocks = blocks.len();
         let shortest = blocks.iter().map(|block| block.n_samples()).min().unwrap_or(0);
-        let windows = self.windows_to_try(&stft, n_found, shortest);
+        let mut kept: Option<Finder> = None;
         let mut memory = Memory::default();
         let mut solved: Vec<Solved> = Vec::new();
         for (at, block) in blocks.into_iter().enumerate() {
@@ -704,33 +786,27 @@ impl DeterminedSeparator {
             let total = self.finder.iterations();
             watch.progress(Progress { stage: "demix", done: 0, total, cost: None })?;
             let samples = Waveform::new(block.samples_of(heard), heard.sample_rate);
-            let mut tried = Vec::new();
             let clock = Instant::now();
-            let best = match &self.finder {
-                Finder::Blind(blind) if at == 0 && !windows.is_empty() => {
-                    Some(self.best_of_trials(blind, &windows, &samples, n_found, watch, &mut tried)?)
-                }
-                Finder::Guided(plan) if at == 0 => {
-                    Some(self.better_window(plan, &samples, n_found, watch, &mut tried)?)
-                }
-                _ => None,
-            };
-            let tried_first = best.map(|(chosen, found)| {
-                stft = chosen;
-                found
-            });
+            let mut tried = None;
+            if at == 0 && self.has_trials(n_found) {
+                let best = self.best_of_trials(&stft, &samples, n_found, shortest, watch)?;
+                (stft, kept) = (best.stft, Some(best.finder));
+                tried = Some((best.found, best.told));
+            }
             seconds.separate += clock.elapsed().as_secs_f64();
             let clock = Instant::now();
             let spectrum = self.spectrum(&stft, &samples, n_found)?;
             seconds.stft += clock.elapsed().as_secs_f64();
             let clock = Instant::now();
-            let begin = memory.demixing().map(|w| match &spectrum.reduction {
+            let before = memory.demixing().map(|w| match &spectrum.reduction {
                 None => w.clone(),
                 Some((_, projection)) => onto_components(w, projection),
             });
-            let mut found = match tried_first {
-                Some(found) => found,
-                None => self.find(&stft, &spectrum, &samples, (begin.as_ref(), None), n_found, watch)?,
+            let begin = before.as_ref().map_or(Begin::Start, Begin::Block);
+            let finder = kept.as_ref().unwrap_or(&self.finder);
+            let (mut found, tried) = match tried {
+                Some(tried) => tried,
+                None => (self.find(finder, &spectrum, &samples, begin, n_found, watch)?, Map::new()),
             };
             let x = spectrum.x;
             if n_blocks > 1 {
@@ -755,181 +831,52 @@ impl DeterminedSeparator {
         Ok((stft, solved))
     }
 
-    /// The transforms that are tried, the usual one first; none where nothing is.
-    fn windows_to_try(&self, stft: &Stft<f32>, n_found: usize, n_samples: usize) -> Vec<StftSettings> {
-        let usual = stft.settings();
-        let Finder::Blind(blind) = &self.finder else { return Vec::new() };
-        if self.trials == Trials::None || n_found < 2 || blind.start(n_found) != Start::Fdica {
-            return Vec::new();
-        }
-        let double = |n: Option<usize>| n.map(|n| 2 * n);
-        let longer = StftSettings {
-            fft: double(usual.fft),
-            window_length: double(usual.window_length),
-            hop: self.stft.hop.or(double(usual.hop)),
-            ..usual.clone()
-        };
-        let is_free = self.stft.fft.is_none() && self.stft.window_length.is_none();
-        let fits = longer.fft.is_some_and(|fft| n_samples >= FEWEST_LONGER * fft);
-        let longer = (self.trials == Trials::All && is_free && fits).then_some(longer);
-        std::iter::once(usual.clone()).chain(longer).collect()
-    }
-
-    /// Demixes through each of the windows, from the best order of its bins: the one whose outputs overlap least.
-    fn best_of_trials(
+    pub(super) fn spectrum<'a>(
         &self,
-        blind: &Blind,
-        windows: &[StftSettings],
+        stft: &'a Stft<f32>,
         heard: &Waveform,
         n_found: usize,
-        watch: &mut dyn Watch,
-        tried: &mut Vec<Value>,
-    ) -> Result<(Stft<f32>, Found), SeparationError> {
-        let search = |window| Search {
-            samples: heard.samples.view(),
-            sample_rate: heard.sample_rate,
-            n_sources: n_found,
-            reduce: self.is_reduced(n_found, heard.n_channels()),
-            stft: window,
-            matrices: &blind.settings.matrices,
-            tolerance: blind.settings.descent.tolerance,
-        };
-        let steps = |k: usize| search(&windows[k]).iterations(k > 0);
-        let of_runs = blind.restarts() * blind.iterations();
-        let total = (0..windows.len()).map(steps).sum::<usize>() + windows.len() * of_runs;
-        let (mut before, mut chosen) = (0, 0);
-        let mut best: Option<(Stft<f32>, Found, Apart, Array2<f32>)> = None;
-        for (k, window) in windows.iter().enumerate() {
-            let known = best.as_ref().map(|(.., outputs)| outputs.view());
-            let share = &mut Share { watch: &mut *watch, before, total };
-            let begin = match self.sound.precision {
-                Precision::Double => search(window).run::<f64>(known, share)?,
-                Precision::Auto | Precision::Single => search(window).run::<f32>(known, share)?,
-            };
-            before += steps(k);
-            let stft = Stft::<f32>::new(window)?;
-            let spectrum = self.spectrum(&stft, heard, n_found)?;
-            let share = &mut Share { watch: &mut *watch, before, total };
-            let found = self.find(&stft, &spectrum, heard, (Some(&begin.demixing), None), n_found, share)?;
-            before += of_runs;
-            let outputs = demix_spatial::search::outputs(
-                heard.samples.view(),
-                &stft,
-                spectrum.x.view(),
-                &found.demixing,
-                &found.mixing,
-            );
-            let apart = Apart::of(outputs.view(), heard.sample_rate)?;
-            let orders: Vec<Value> = begin.candidates.iter().map(order_tried).collect();
-            tried.push(json!({
-                "fft": window.fft,
-                "orders": orders,
-                "order": begin.chosen,
-                "overlap": apart.overlap,
-                "coherence": apart.coherence,
-            }));
-            let is_better =
-                best.as_ref().is_none_or(|(_, _, best, _)| apart.overlap < (1.0 - CLEARLY) * best.overlap);
-            if is_better {
-                best = Some((stft, found, apart, outputs));
-                chosen = k;
-            }
-        }
-        for (k, tried) in tried.iter_mut().enumerate() {
-            tried["chosen"] = (k == chosen).into();
-        }
-        let (stft, found, ..) = best.expect("there is a window");
-        Ok((stft, found))
-    }
-
-    fn spectrum(
-        &self,
-        stft: &Stft<f32>,
-        heard: &Waveform,
-        n_found: usize,
-    ) -> Result<Spectrum, SeparationError> {
+    ) -> Result<Spectrum<'a>, SeparationError> {
         let x = stft.forward_samples(&heard.samples)?;
         let reduction = self.reduced(&x, n_found);
-        Ok(Spectrum { x, reduction })
+        Ok(Spectrum { stft, x, reduction })
     }
 
-    /// Demixes as the networks say and then through windows twice as long, in the order of the outputs so far: the one
-    /// whose outputs overlap less.
-    fn better_window(
-        &self,
-        plan: &guided::Plan,
-        heard: &Waveform,
-        n_found: usize,
-        watch: &mut dyn Watch,
-        tried: &mut Vec<Value>,
-    ) -> Result<(Stft<f32>, Found), SeparationError> {
-        let longer = plan.longer.as_ref().filter(|(_, stft)| {
-            n_found == plan.names.len()
-                && stft.fft.is_some_and(|fft| heard.n_samples() >= FEWEST_LONGER * fft)
-        });
-        let windows = std::iter::once(&plan.stft).chain(longer.map(|(_, stft)| stft));
-        let total = plan.guided.iterations() + longer.map_or(0, |(guided, _)| guided.iterations());
-        let (mut before, mut chosen) = (0, 0);
-        let mut best: Option<(Stft<f32>, Found, Apart, Array2<f32>)> = None;
-        for (k, window) in windows.enumerate() {
-            let stft = Stft::<f32>::new(window)?;
-            let known = match &best {
-                Some((.., outputs)) => Some(stft.forward_samples(outputs)?.mapv(|y| y.norm_sqr())),
-                None => None,
-            };
-            let known = known.as_ref().map(|known| known.view());
-            let spectrum = self.spectrum(&stft, heard, n_found)?;
-            let share = &mut Share { watch: &mut *watch, before, total };
-            let mut found = self.find(&stft, &spectrum, heard, (None, known), n_found, share)?;
-            before += plan.guided.iterations();
-            if let Some((_, first, ..)) = &best {
-                // the ways were tried through the first window
-                found.trials.clone_from(&first.trials);
-            }
-            if longer.is_none() {
-                return Ok((stft, found));
-            }
-            let (w, a) = (&found.demixing, &found.mixing);
-            let outputs =
-                demix_spatial::search::outputs(heard.samples.view(), &stft, spectrum.x.view(), w, a);
-            let apart = Apart::of(outputs.view(), heard.sample_rate)?;
-            tried.push(json!({ "fft": window.fft, "overlap": apart.overlap, "coherence": apart.coherence }));
-            let least = best.as_ref().map(|(_, _, best, _)| (1.0 - CLEARLY) * best.overlap);
-            if least.is_none_or(|least| apart.overlap < least) {
-                best = Some((stft, found, apart, outputs));
-                chosen = k;
-            }
-        }
-        for (k, tried) in tried.iter_mut().enumerate() {
-            tried["chosen"] = (k == chosen).into();
-        }
-        let (stft, found, ..) = best.expect("there is a window");
-        Ok((stft, found))
-    }
-
-    /// The demixing of the channels, from W of the channels or components.
-    fn find(
-        &self,
-        stft: &Stft<f32>,
-        spectrum: &Spectrum,
-        heard: &Waveform,
-        (begin, known): (Option<&Array3<C64>>, Option<ArrayView3<'_, f32>>),
-        n_found: usize,
-        watch: &mut dyn Watch,
-    ) -> Result<Found, SpatialError> {
-        let Spectrum { x, reduction } = spectrum;
-        let input = Input {
+    /// What a method works on: the components that stand for the channels, or the channels.
+    pub(super) fn input<'a>(&self, spectrum: &'a Spectrum<'_>, heard: &Waveform) -> Input<'a> {
+        let Spectrum { stft, x, reduction } = spectrum;
+        Input {
             x: reduction.as_ref().map_or(x.view(), |(components, _)| components.view()),
             stft: stft.settings(),
             n_samples: heard.n_samples(),
             sample_rate: heard.sample_rate,
-            begin,
+            begin: None,
+        }
+    }
+
+    /// The demixing of the channels by `finder`; `begin` is W of the channels or components.
+    pub(super) fn find(
+        &self,
+        finder: &Finder,
+        spectrum: &Spectrum<'_>,
+        heard: &Waveform,
+        begin: Begin<'_>,
+        n_found: usize,
+        watch: &mut dyn Watch,
+    ) -> Result<Found, SpatialError> {
+        let mut input = self.input(spectrum, heard);
+        let ordered = match begin {
+            Begin::Ordered { demixing, is_named } => Some(Ordered { demixing, is_named }),
+            Begin::Start | Begin::Block(_) => None,
         };
-        let projection = reduction.as_ref().map(|(_, projection)| projection);
+        if let Begin::Block(w) = begin {
+            input.begin = Some(w);
+        }
+        let projection = spectrum.reduction.as_ref().map(|(_, projection)| projection);
         let found = match self.sound.precision {
-            Precision::Double => self.finder.find::<f64>(&input, projection, known, n_found, watch)?,
+            Precision::Double => finder.find::<f64>(&input, projection, ordered, n_found, watch)?,
             Precision::Auto | Precision::Single => {
-                self.finder.find::<f32>(&input, projection, known, n_found, watch)?
+                finder.find::<f32>(&input, projection, ordered, n_found, watch)?
             }
         };
         Ok(match projection {
@@ -939,7 +886,7 @@ impl DeterminedSeparator {
     }
 
     /// Whether principal components stand for the channels.
-    fn is_reduced(&self, n: usize, n_channels: usize) -> bool {
+    pub(super) fn is_reduced(&self, n: usize, n_channels: usize) -> bool {
         let usual = if n == 1 { Overdetermined::Background } else { Overdetermined::Pca };
         n != n_channels && self.sound.overdetermined.unwrap_or(usual) == Overdetermined::Pca
     }
@@ -1017,15 +964,6 @@ fn unreduced(found: Found, projection: &Array3<C64>) -> Found {
     }
 }
 
-/// An order of the bins in the report.
-fn order_tried(candidate: &Candidate) -> Value {
-    json!({
-        "asked": candidate.asked,
-        "overlap": candidate.apart.overlap,
-        "coherence": candidate.apart.coherence,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -1100,26 +1038,36 @@ mod tests {
             assert!(steps.iter().all(|(done, total)| done <= total), "{steps:?}");
             outcome
         };
-        let ffts = |outcome: &Outcome| -> Vec<u64> {
-            let tried = outcome.details.get("trials").and_then(|tried| tried.as_array());
-            tried.map_or(Vec::new(), |tried| tried.iter().filter_map(|t| t["fft"].as_u64()).collect())
+        let tried = |outcome: &Outcome, name: &str| -> Vec<u64> {
+            let tried = outcome.details.get("tried").and_then(|tried| tried.as_array());
+            tried.map_or(Vec::new(), |tried| tried.iter().filter_map(|t| t[name].as_u64()).collect())
         };
+        let ffts = |outcome: &Outcome| tried(outcome, "fft");
         let all = run(&[], &mixture);
-        let tried = ffts(&all);
-        assert_eq!(tried, [4096, 8192]);
-        let trials = &all.details["trials"];
-        let chosen: Vec<&Value> = trials.as_array().unwrap().iter().filter(|t| t["chosen"] == true).collect();
+        assert_eq!((&ffts(&all)[..2], tried(&all, "components")), (&[4096, 8192][..], vec![10, 10, 20]));
+        let told = all.details["tried"].as_array().unwrap();
+        let overlap = |told: &Value| told["overlap"].as_f64().unwrap();
+        let chosen: Vec<&Value> = told.iter().filter(|t| t["chosen"] == true).collect();
         assert_eq!(chosen.len(), 1);
         assert_eq!(chosen[0]["fft"].as_u64(), all.stft.fft.map(|fft| fft as u64));
-        let orders = trials[0]["orders"].as_array().unwrap();
-        let order = trials[0]["order"].as_u64().unwrap() as usize;
-        assert!(orders[0]["asked"].is_null() && orders[order]["coherence"].as_f64().is_some(), "{orders:?}");
-        // of few windows, and where the transform is given
+        // by a share where the window is another, by anything where the components are
+        let is_longer = overlap(&told[1]) < 0.99 * overlap(&told[0]);
+        assert_eq!(told[2]["fft"], told[usize::from(is_longer)]["fft"]);
+        let best = usize::from(is_longer);
+        let expected = if overlap(&told[2]) < overlap(&told[best]) { 2 } else { best };
+        assert_eq!(told[expected]["chosen"], true, "{told:?}");
+        let orders = all.details["orders"].as_array().unwrap();
+        assert_eq!(orders[0]["order_of"], "activity");
+        assert!(orders.iter().all(|order| order["coherence"].as_f64().is_some()), "{orders:?}");
+        assert!(orders.iter().any(|order| order["order_of"] == told[0]["order_of"]));
+        // of few windows, and where transform or components are given
         let short = Waveform::new(mixture.samples.slice(s![.., ..32_768]).to_owned(), 8000);
-        assert_eq!(ffts(&run(&[], &short)), [4096, 8192]);
+        assert_eq!(ffts(&run(&[], &short))[..2], [4096, 8192]);
         let short = Waveform::new(mixture.samples.slice(s![.., ..32_767]).to_owned(), 8000);
-        assert_eq!(ffts(&run(&[], &short)), [2048, 4096]);
-        assert_eq!(ffts(&run(&[("fft", "1024")], &mixture)), [1024]);
+        assert_eq!(ffts(&run(&[], &short))[..2], [2048, 4096]);
+        assert_eq!(ffts(&run(&[("fft", "1024")], &mixture)), [1024, 1024]);
+        let six = run(&[("components", "6")], &mixture);
+        assert_eq!((ffts(&six), tried(&six, "components")), (vec![4096, 8192], vec![6, 6]));
         assert_eq!(ffts(&run(&[("trials", "orders")], &mixture)), [4096]);
         for settings in [[("trials", "none")], [("start", "identity")], [("start", "auxiva")]] {
             let none = run(&settings, &mixture);

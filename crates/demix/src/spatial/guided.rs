@@ -10,6 +10,7 @@ use std::time::Instant;
 use demix_nn::{Loss, Network};
 use demix_signal::settings::Settings as _;
 use demix_signal::{StftSettings, Waveform};
+use demix_spatial::blind::COMPONENTS;
 use demix_spatial::source::{PowerEstimate, PowerEstimator, Product};
 use demix_spatial::{Guided, GuidedSettings, Known, Start, Trial, Way};
 use ndarray::{Array2, ArrayView2, s};
@@ -17,6 +18,7 @@ use rayon::prelude::*;
 use serde_json::{Value, json};
 
 use super::determined::SpatialSoundSettings;
+use super::trials::{TrialSettings, Trials};
 use crate::dictionary::Dictionary;
 use crate::method::{DEFAULT_SOURCES, Request};
 use crate::separation::{SeparationError, numbered};
@@ -45,17 +47,13 @@ demix_signal::settings! {
     /// The low-rank parts.
     pub struct PartSettings {
         /// K: components of the low-rank part of each source; where a method has none beside a network, of the sources
-        /// without one.
-        pub components: usize = 20, range 1.0 ..= 1000.0;
+        /// without one. auto: 10, and what is tried (see `trials`).
+        pub components: Option<usize> = None, range 1.0 ..= 1000.0;
         /// Take networks that were trained for another method or another nu, too.
         pub any_network: bool = false;
         /// Distance of two frames, of which that of the networks is a multiple: more frames for the demixing to learn
         /// from; auto: a quarter of the networks'.
         pub hop: Option<usize> = None, unit "samples", range 1.0 ..= 1048576.0;
-        /// Demix a second time, through windows twice as long as the networks', where four fit into the recording and no
-        /// dictionary is given, and keep that where the outputs overlap less; the networks hear neighbouring bins
-        /// together.
-        pub double_window: bool = true;
     }
 }
 
@@ -95,6 +93,8 @@ demix_signal::settings_group! {
         pub guided: GuidedSettings,
         /// The low-rank parts.
         pub part: PartSettings,
+        /// What is tried.
+        pub trials: TrialSettings,
         /// Scale, blocks, precision.
         pub sound: SpatialSoundSettings,
     }
@@ -109,6 +109,8 @@ demix_signal::settings_group! {
         pub part: PartSettings,
         /// The distribution.
         pub dof: NetworkDofSettings,
+        /// What is tried.
+        pub trials: TrialSettings,
         /// Scale, blocks, precision.
         pub sound: SpatialSoundSettings,
     }
@@ -123,6 +125,8 @@ demix_signal::settings_group! {
         pub part: PartSettings,
         /// The shares.
         pub share: ShareSettings,
+        /// What is tried.
+        pub trials: TrialSettings,
         /// Scale, blocks, precision.
         pub sound: SpatialSoundSettings,
     }
@@ -137,6 +141,8 @@ demix_signal::settings_group! {
         pub part: PartSettings,
         /// The distributions.
         pub dof: DofSettings,
+        /// What is tried.
+        pub trials: TrialSettings,
         /// Scale, blocks, precision.
         pub sound: SpatialSoundSettings,
     }
@@ -247,12 +253,15 @@ impl Family {
 }
 
 /// A guided run, what its sources are called, and the transform and rate that its networks demand.
+#[derive(Clone)]
 pub(crate) struct Plan {
     pub guided: Guided,
     pub names: Vec<String>,
     pub stft: StftSettings,
-    /// The same through windows twice as long, from the outputs so far.
-    pub longer: Option<(Guided, StftSettings)>,
+    /// The sources through windows twice as long, and the transform.
+    pub longer: Option<(Vec<Known>, StftSettings)>,
+    /// Of each source whether its number of components is free to be tried.
+    pub is_free: Vec<bool>,
     pub sample_rate: u32,
     /// A model or dictionary to name where the rate does not fit.
     pub whose: String,
@@ -260,6 +269,33 @@ pub(crate) struct Plan {
     pub clock: Clock,
     /// Sentences a user should read.
     pub warnings: Vec<String>,
+}
+
+impl Plan {
+    /// The plan through windows twice as long, if there are such.
+    #[must_use]
+    pub fn through_longer(mut self) -> Self {
+        if let Some((sources, _)) = &self.longer {
+            self.guided.sources.clone_from(sources);
+        }
+        self
+    }
+
+    /// The plan with so many components for the sources that leave it free.
+    #[must_use]
+    pub fn with_components(mut self, components: usize) -> Self {
+        for (known, _) in self.guided.sources.iter_mut().zip(&self.is_free).filter(|(_, is_free)| **is_free) {
+            known.components = components;
+        }
+        self
+    }
+
+    /// The plan with the first way alone.
+    #[must_use]
+    pub fn first_way(mut self) -> Self {
+        self.guided.ways.truncate(1);
+        self
+    }
 }
 
 /// Nanoseconds, counted by several runs.
@@ -525,6 +561,7 @@ pub(crate) fn plan(
     family: Family,
     mut settings: GuidedSettings,
     part: &PartSettings,
+    trials: Trials,
 ) -> Result<Plan, SeparationError> {
     settings.check()?;
     part.check()?;
@@ -582,7 +619,7 @@ pub(crate) fn plan(
         }
         let components = match free {
             Some(k) => k,
-            None if alone || family.has_low_rank_part() => part.components,
+            None if alone || family.has_low_rank_part() => part.components.unwrap_or(COMPONENTS),
             None => 0,
         };
         Ok(Known { networks, dictionary, components })
@@ -597,14 +634,26 @@ pub(crate) fn plan(
     let guided = Guided { sources, ways, settings };
     guided.check(names.len())?;
     let is_doubled =
-        part.double_window && request.dictionaries.is_empty() && guided.ways[0].start == Start::Fdica;
-    let longer = if is_doubled && names.len() > 1 {
-        let ways = vec![guided.ways[0]];
-        Some((Guided { sources: all(true)?, ways, settings: guided.settings.clone() }, longer_stft))
-    } else {
-        None
+        trials == Trials::All && request.dictionaries.is_empty() && guided.ways[0].start == Start::Fdica;
+    let longer = match is_doubled && names.len() > 1 {
+        true => Some((all(true)?, longer_stft)),
+        false => None,
     };
-    Ok(Plan { guided, names, stft, longer, sample_rate, whose, clock, warnings: misnamed(&request.models) })
+    let is_free = |name: &String, known: &Known| {
+        let is_said = request.free.iter().any(|(free, _)| free == name);
+        part.components.is_none() && !is_said && known.components > 0 && known.dictionary.is_none()
+    };
+    Ok(Plan {
+        is_free: names.iter().zip(&guided.sources).map(|(name, known)| is_free(name, known)).collect(),
+        guided,
+        names,
+        stft,
+        longer,
+        sample_rate,
+        whose,
+        clock,
+        warnings: misnamed(&request.models),
+    })
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ pub mod determined;
 pub mod guided;
 pub mod instantaneous;
 mod memory;
+pub mod trials;
 pub mod wiener;
 
 pub use determined::DeterminedSeparator;

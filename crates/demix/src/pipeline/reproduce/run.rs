@@ -19,6 +19,7 @@ use crate::pipeline::PipelineError;
 use crate::separation::SeparationError;
 use crate::spatial::SourceNetwork;
 use crate::spatial::guided::{Family, PartSettings, plan};
+use crate::spatial::trials::Trials;
 
 /// What one run gave.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -205,7 +206,7 @@ impl Laboratory {
         let rescale_model = !matches!(row, Row::GPopAsPrinted(_));
         let looks = LookSettings { start, variance_floor, rescale_model, ..LookSettings::default() };
         let settings = GuidedSettings { looks, matrices };
-        let (components, hop) = (self.components, self.stft.hop);
+        let (components, hop) = (Some(self.components), self.stft.hop);
         (settings, PartSettings { components, hop, ..PartSettings::default() })
     }
 
@@ -221,7 +222,7 @@ impl Laboratory {
             _ => Family::Idlma,
         };
         let request = self.request(names, row, seed);
-        let plan = plan(&request, family, settings, &part)?;
+        let plan = plan(&request, family, settings, &part, Trials::None)?;
         Ok((plan.guided, plan.stft))
     }
 
