@@ -113,6 +113,21 @@ fn trained(source: usize, loss: Loss, steps: usize) -> Network {
     trainer.network()
 }
 
+/// Networks of two heads, trained as `demix train` does: the square root first.
+fn two_headed(loss: Loss) -> Vec<SourceNetwork> {
+    let model = |source: usize| {
+        let settings =
+            TrainSettings { optimizer: demix::nn::OptimizerName::Adam, ..TrainSettings::default() };
+        let mut trainer = Trainer::new(header(source, Loss::SquareRoot), settings).unwrap();
+        trainer.epoch(&Mixed(source), 150, &mut ()).unwrap();
+        trainer.set_loss(loss).unwrap();
+        trainer.epoch(&Mixed(source), 100, &mut ()).unwrap();
+        let file = format!("{}.safetensors", NAMES[source]);
+        SourceNetwork { name: NAMES[source].into(), file, network: Arc::new(trainer.network()) }
+    };
+    vec![model(0), model(1)]
+}
+
 /// Networks of both sources, trained once.
 fn networks() -> &'static [Arc<Network>; 2] {
     static NETWORKS: OnceLock<[Arc<Network>; 2]> = OnceLock::new();
@@ -218,6 +233,42 @@ fn every_guided_method_separates_sums_to_the_mixture_and_follows_its_level() {
         let also = separate(method, &quiet, 0, &[], models());
         for (a, b) in found.sources[0].image.samples.iter().zip(&also.sources[0].image.samples) {
             assert!((a - b / level).abs() < 1e-5, "{method}: {a} {b}");
+        }
+    }
+}
+
+#[test]
+fn networks_that_tell_their_degrees_of_freedom_separate_and_are_heard() {
+    let (mixture, references) = scene(2);
+    let gain = |found: &Separation| improvement(found, &mixture, &references, &Order::Fixed);
+    let of_nu = Loss::ConditionedProduct { lowest: 1.0, highest: 1e6 };
+    for (method, loss) in [("eb-idlma", Loss::EmpiricalBayes), ("t-pop-idlma", of_nu)] {
+        let models = two_headed(loss);
+        let run = |settings: &[(&str, &str)], models: &[SourceNetwork]| {
+            separate(method, &mixture, 0, &[&[("start", "identity")], settings].concat(), models.to_vec())
+        };
+        let found = run(&[], &models);
+        assert!(gain(&found) > 2.0, "{method}: {}", gain(&found));
+        // by themselves, from W = I, networks that are exchanged find the sources the other way round
+        let mut exchanged = models.clone();
+        let (tones, noises) = exchanged.split_at_mut(1);
+        std::mem::swap(&mut tones[0].network, &mut noises[0].network);
+        let swapped = run(&[], &exchanged);
+        assert!(gain(&swapped) < 0.0, "{method}: {}", gain(&swapped));
+        if method == "t-pop-idlma" {
+            // nu of the low-rank part is an input of these networks
+            let [few, many] = ["2", "100000"].map(|nu| run(&[("nu", nu)], &models));
+            assert_ne!(few.sources[0].image.samples, many.sources[0].image.samples);
+            assert!(gain(&few) > 2.0 && gain(&many) > 2.0, "{} {}", gain(&few), gain(&many));
+            let request = Request {
+                settings: vec![("nu".into(), "1e7".into())],
+                n_sources: Some(2),
+                n_channels: Some(2),
+                models,
+                ..Request::default()
+            };
+            let error = Method::named(method).unwrap().build(&request).err().unwrap().to_string();
+            assert!(error.contains("1000000") && error.contains("10000000"), "{error}");
         }
     }
 }

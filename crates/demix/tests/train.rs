@@ -435,6 +435,31 @@ fn without_validation_the_last_network_is_kept_and_it_is_told() {
 }
 
 #[test]
+fn what_makes_a_network_the_best_can_be_chosen() {
+    let data = songs(6);
+    let out = tempfile::tempdir().unwrap();
+    let kept = |select: &str| {
+        let output = out.path().join(select);
+        // steps that are far too long: the loss rises again while the separation still gains
+        let more = [("select", select), ("epochs", "3"), ("every", "1"), ("rate", "0.03"), ("patience", "0")];
+        let (done, _) = trained(&request(data.path(), &output, &more));
+        let log = Network::from_bytes(&std::fs::read(output).unwrap()).unwrap().header().log.clone();
+        assert_eq!(log["epoch"], done.epoch);
+        done
+    };
+    let (by_loss, by_separation) = (kept("loss"), kept("separation"));
+    let figures = |done: &Trained| -> Vec<_> {
+        done.record.epochs.iter().map(|row| (row.validation_loss, row.improvement)).collect()
+    };
+    assert_eq!(figures(&by_loss), figures(&by_separation));
+    let lowest = figures(&by_loss).into_iter().map(|(loss, _)| loss.unwrap()).enumerate();
+    let lowest = lowest.min_by(|a, b| a.1.total_cmp(&b.1)).unwrap().0;
+    assert_eq!(by_loss.epoch, lowest + 1, "{:?}", figures(&by_loss));
+    // else the choice would show nothing
+    assert_ne!(by_loss.epoch, by_separation.epoch, "{:?}", figures(&by_loss));
+}
+
+#[test]
 fn what_cannot_be_is_refused_before_the_work() {
     let data = songs(4);
     let out = tempfile::tempdir().unwrap();
