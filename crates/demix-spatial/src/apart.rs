@@ -9,7 +9,7 @@
 //!   between all pairs of bands, weighted by their loudness (the mean over outputs).
 //!
 //! One window for all candidates, 32 ms, makes them comparable, whatever transform they come from. Measured in
-//! `docs/separation-settings.md`, "What is tried before the demixing begins".
+//! `docs/separation-settings.md`, "What is tried".
 
 use demix_signal::{Stft, StftError, StftSettings};
 use ndarray::{Array1, Array2, Array3, ArrayView2, Axis, s};
