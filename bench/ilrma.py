@@ -6,9 +6,9 @@
 X is drawn from the model: sources of low rank, mixed by a random matrix in every bin. Seconds per iteration are
 differences of a long and a short run, the least of --rounds rounds, ours by the example `demix_npy` of demix-spatial;
 processor time is given beside wall time because other work on the machine disturbs it less. The race: the time that
-ssspy takes for --far iterations from a start that it shares with us, and the time that we take to its final cost;
-pyroomacoustics starts from its own factors, we from ours. `--long` separates ten minutes of stereo at 16 kHz with 100
-iterations through `demix separate`. The last line is JSON.
+ssspy takes for --far iterations from a start that it shares with us, and the time that we take to its final cost, in
+either precision; pyroomacoustics starts from its own factors, we from up to five of ours, all of whose time counts.
+`--long` separates ten minutes of stereo at 16 kHz with 100 iterations through `demix separate`. The last line is JSON.
 """
 
 import argparse
@@ -39,6 +39,7 @@ CASES = {  # channels, frames, components, our settings, rivals
 }
 RACES = ["ilrma-2ch-300-K10", "ilrma-2ch-300-K2"]
 OURS_LONGER = 20  # times as many iterations: they are short
+STARTS = 5  # of ours at most, one after another, in the race against a rival that starts by itself
 LONG_SECONDS, LONG_RATE = 600, 16000
 
 
@@ -167,7 +168,7 @@ def per_iteration(name, threads, arguments):
 
 
 def race(name, threads, arguments):
-    """{rival: {"rival": seconds, "ours": seconds or None, "iterations"}}"""
+    """{(rival, our precision): {"rival": seconds, "ours": seconds or None, "iterations" or "short", "starts"}}"""
     n_channels, n_frames, components, settings, _ = CASES[name]
     x = draw(n_channels, n_frames, components)
     factors = start(x, components)
@@ -184,15 +185,25 @@ def race(name, threads, arguments):
     found = {}
     for rival, its_start in [("ssspy-ilrma-ip1", factors), ("pra-ilrma", None)]:
         own = {"components": components} if its_start is None else {}
-        mine = {**settings, **own, "precision": arguments.precision, "iterations": 2 * arguments.far}
-        ours = run_ours(x, its_start, mine, threads)
-        reached = [i for i, cost in enumerate(ours["cost"]) if cost <= targets[rival]]
-        found[rival] = {
-            "rival": seconds[rival],
-            "ours": ours["elapsed"][reached[0]] if reached else None,
-            "iterations": reached[0] if reached else None,
-        }
+        for precision in ("single", "double"):
+            mine = {**settings, **own, "precision": precision, "iterations": 2 * arguments.far}
+            n_starts = 1 if its_start else STARTS
+            ours = reach(targets[rival], x, its_start, mine, n_starts, threads)
+            found[rival, precision] = {"rival": seconds[rival], **ours}
     return found
+
+
+def reach(target, x, its_start, settings, n_starts, threads):
+    """Seconds until our cost is the target, starts that missed it counted, and by how much all missed it."""
+    spent, lowest = 0.0, float("inf")
+    for seed in range(n_starts):
+        ours = run_ours(x, its_start, {**settings, "seed": seed, "write": "no"}, threads)
+        reached = [i for i, cost in enumerate(ours["cost"]) if cost <= target]
+        if reached:
+            return {"ours": spent + ours["elapsed"][reached[0]], "iterations": reached[0], "starts": seed + 1}
+        spent += ours["elapsed"][-1]
+        lowest = min(lowest, min(ours["cost"]))
+    return {"ours": None, "short": (lowest - target) / x.size, "starts": n_starts}
 
 
 def ssspy_cost(x, factors, iterations):
@@ -264,12 +275,14 @@ def print_table(results, races, long, threads):
             row += f"  {1e3 * result['wall'][rival]:8.2f}" + "".join(f" {ratio:6.1f}" for ratio in ratios)
         print(row)
     for name, its in races.items():
-        for rival, r in its.items():
-            ours = "never"
-            if r["ours"] is not None:
+        for (rival, precision), r in its.items():
+            if r["ours"] is None:
+                ours = f"short of it by {r['short']:.0e} nats a slot after {r['starts']} starts"
+            else:
                 times = r["rival"] / max(r["ours"], 1e-9)
-                ours = f"{r['ours']:.2f} s ({r['iterations']} iterations), {times:.1f} times faster"
-            print(f"{name}, to the final cost of {rival}: {r['rival']:.2f} s, ours {ours}")
+                starts = f"start {r['starts']}, " if r["starts"] > 1 else ""
+                ours = f"{r['ours']:.2f} s ({starts}{r['iterations']} iterations), {times:.1f} times faster"
+            print(f"{name}, to the final cost of {rival}: {r['rival']:.2f} s, ours in {precision} precision {ours}")
     if long:
         print(
             f"{LONG_SECONDS // 60} minutes of stereo at {LONG_RATE} Hz, 100 iterations: "
@@ -286,10 +299,10 @@ def summary(results, races, long, threads):
                 rivals.setdefault(rival, {})[label] = result[clock][rival]
                 ratio.setdefault(rival, {})[label] = round(result[clock][rival] / result[clock]["ours"], 2)
     for name, its in races.items():
-        for rival, r in its.items():
-            ours[f"{name}, to the cost of {rival}"] = r["ours"]
+        for (rival, precision), r in its.items():
+            ours[f"{name}, to the cost of {rival}, {precision}"] = r["ours"]
             rivals.setdefault(rival, {})[f"{name}, to cost"] = r["rival"]
-            ratio.setdefault(rival, {})[f"{name}, to cost"] = r["ours"] and round(r["rival"] / r["ours"], 2)
+            ratio.setdefault(rival, {})[f"{name}, to cost, {precision}"] = r["ours"] and round(r["rival"] / r["ours"], 2)
     for part, seconds in (long or {}).items():
         ours[f"10 minutes of stereo, {part}"] = seconds
     what = f"determined demixing, {BINS} bins, {threads} threads: seconds per iteration; to cost: seconds"

@@ -67,7 +67,7 @@ Examples:
         after_help = "Example:\n  demix remix separated/song --gain vocals=-inf --gain drums=+3 -o karaoke.wav"
     )]
     Remix(Remix),
-    /// Tell what an audio file, dictionary, report or settings file holds.
+    /// Tell what a file holds: audio, a dictionary, network, report, scene, filters, settings.
     #[command(after_help = "Example:\n  demix info song.m4a drums.dict")]
     Info(Info),
     /// Score separated sources against the true ones.

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::audio::{Content, open, sniff};
-use crate::{FileError, dictionary_file};
+use crate::{FileError, dictionary_file, npy};
 
 /// What a file holds, as far as its content tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -19,6 +19,10 @@ pub enum FileKind {
     Dictionary,
     /// A network, as safetensors.
     Network,
+    /// A NumPy array.
+    Array,
+    /// The state of a training.
+    Training,
     /// JSON: a report, a scene.
     Json,
     /// Settings as TOML.
@@ -26,6 +30,9 @@ pub enum FileKind {
     /// Anything else.
     Unknown,
 }
+
+/// The first bytes of the state of a training.
+pub const TRAINING_MAGIC: [u8; 8] = *b"DEMIXTRN";
 
 /// How much of a text is looked at.
 const HEAD_BYTES: u64 = 1 << 16;
@@ -48,6 +55,12 @@ pub fn identify(path: &Path) -> Result<FileKind, FileError> {
     }
     if is_safetensors(&head) {
         return Ok(FileKind::Network);
+    }
+    if head.starts_with(&npy::MAGIC) {
+        return Ok(FileKind::Array);
+    }
+    if head.starts_with(&TRAINING_MAGIC) {
+        return Ok(FileKind::Training);
     }
     let text = match std::str::from_utf8(&head) {
         Ok(text) => text,
@@ -103,6 +116,8 @@ mod tests {
             (b"DEMIXDIC\x01\0\0\0", FileKind::Dictionary),
             (b"\x40\x02\0\0\0\0\0\0{\"__metadata__\":{}", FileKind::Network),
             (b"\x40\x02\0\0\0\0\0\x01{\"__metadata__\":{}", FileKind::Unknown),
+            (b"\x93NUMPY\x01\0", FileKind::Array),
+            (b"DEMIXTRN\x01\0\0\0", FileKind::Training),
             (b"{\"demix\": \"0.1.0\"}", FileKind::Json),
             (b" [1, 2]\n", FileKind::Json),
             (b"# settings of nmf\n[nmf]\ncomponents = 30\n", FileKind::Settings),

@@ -24,4 +24,4 @@ pub mod npy;
 pub mod report;
 
 pub use error::FileError;
-pub use identify::{FileKind, identify};
+pub use identify::{FileKind, TRAINING_MAGIC, identify};

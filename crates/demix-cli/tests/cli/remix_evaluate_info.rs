@@ -100,6 +100,22 @@ fn info_tells_what_each_kind_of_file_holds() {
     assert_eq!(facts[2]["file"], "piano.dict");
     let text = lab.done(&format!("info {files}")).out;
     assert!(text.contains("seconds: 1") && !text.contains("null"), "{text}");
+    // filters, scenes, arrays
+    lab.write("bass.wav", &bass(1.0, 0));
+    lab.write("drums.wav", &drums(1.0, 0));
+    std::fs::write(lab.path("gains.csv"), "1,0.5\n0.5,1\n").unwrap();
+    lab.done("simulate bass.wav drums.wav --gains gains.csv -o scene");
+    lab.done("separate scene/mixture.wav --method auxiva --filters --set iterations=2 --set fft=1024 -o out");
+    std::fs::write(lab.path("other.json"), "{\"mine\": 1}").unwrap();
+    let files = "scene/scene.json out/mixture/filters.json out/mixture/demixing.npy other.json";
+    let run = lab.done(&format!("info {files} --json"));
+    let facts: Vec<Value> = run.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let kinds: Vec<&str> = facts.iter().map(|fact| fact["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["scene", "filters", "array", "JSON"]);
+    assert_eq!((&facts[0]["sources"], &facts[0]["channels"]), (&2.into(), &2.into()));
+    assert_eq!((&facts[1]["fft"], &facts[1]["sample_rate"]), (&1024.into(), &facts[0]["sample_rate"]));
+    assert_eq!(facts[2]["shape"], serde_json::json!([1, 513, 2, 2]));
+    assert_eq!(facts[3]["holds"], serde_json::json!(["mine"]));
     // one that cannot be told does not hide the others
     std::fs::write(lab.path("letter.txt"), "Dear reader,\n").unwrap();
     let run = lab.line("info letter.txt song.wav");

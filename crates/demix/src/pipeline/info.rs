@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use demix_files::dictionary_file::DictionaryFile;
-use demix_files::{FileError, FileKind, audio, identify};
+use demix_files::{FileError, FileKind, audio, identify, npy};
 use demix_nn::Network;
 use demix_signal::settings::Settings as _;
 use serde_json::{Value, json};
 
-use super::PipelineError;
+use super::{PipelineError, filters};
+use crate::training::state::TrainingState;
 
 /// What is known of a file, by name.
 ///
@@ -40,17 +41,17 @@ pub fn info(path: &Path) -> Result<Value, PipelineError> {
             })
         }
         FileKind::Network => network(path)?,
+        FileKind::Array => {
+            let array = npy::describe(path)?;
+            json!({ "kind": "array", "element": array.element, "shape": array.shape })
+        }
+        FileKind::Training => training(path)?,
         FileKind::Json => {
             let text =
                 std::fs::read_to_string(path).map_err(|e| FileError::from_io(path, "read this file", e))?;
-            let report: Value = serde_json::from_str(&text)
+            let value = serde_json::from_str(&text)
                 .map_err(|e| PipelineError::Request(format!("{}: not JSON: {e}", path.display())))?;
-            let mut value = json!({ "kind": "report" });
-            for key in ["demix", "method", "seed", "iterations", "stopped", "residual_db"] {
-                value[key] = report[key].clone();
-            }
-            value["sources"] = report["sources"].as_array().map_or(0, Vec::len).into();
-            value
+            of_json(&value)
         }
         FileKind::Settings => {
             let (method, settings) = super::separate::read_settings(path)?;
@@ -62,11 +63,92 @@ pub fn info(path: &Path) -> Result<Value, PipelineError> {
         }
         _ => {
             return Err(PipelineError::Request(format!(
-                "{}: is neither audio nor a dictionary, a network, a report or settings; give a file that demix reads or writes",
+                "{}: is neither audio nor a dictionary, network, training, array, report or settings; give a file that demix reads or writes",
                 path.display()
             )));
         }
     };
+    Ok(value)
+}
+
+/// What tells one JSON file of ours from another, what it is then called, and what is told of it (entries of entries by
+/// paths).
+const JSON_KINDS: [(&str, &str, &[&str]); 4] = [
+    (
+        "residual_db",
+        "report",
+        &["demix", "method", "seed", "iterations", "stopped", "residual_db", "warnings"],
+    ),
+    (
+        "t60_octaves",
+        "scene",
+        &[
+            "demix",
+            "seed",
+            "sample_rate",
+            "channels",
+            "samples",
+            "preset",
+            "snr",
+            "room/size",
+            "array/shape",
+            "t60_measured",
+            "warnings",
+        ],
+    ),
+    (
+        filters::FILES[0],
+        "filters",
+        &["sample_rate", "first_sample_of_block", "transform", filters::FILES[0], filters::FILES[1]],
+    ),
+    ("networks", "protocol", &["demix", "data", "responses"]),
+];
+
+/// A JSON file by what only it has.
+fn of_json(content: &Value) -> Value {
+    let known = JSON_KINDS.iter().find(|(mark, ..)| content.get(mark).is_some());
+    let Some((_, kind, told)) = known else {
+        let holds = match content {
+            Value::Object(entries) => entries.keys().cloned().collect(),
+            Value::Array(items) => vec![format!("{} items", items.len())],
+            one => vec![one.to_string()],
+        };
+        return json!({ "kind": "JSON", "holds": holds });
+    };
+    let mut value = json!({ "kind": kind });
+    for path in *told {
+        if let Some(found) = content.pointer(&format!("/{path}")).filter(|found| !found.is_null()) {
+            value[path.replace('/', "_")] = found.clone();
+        }
+    }
+    if let Some(sources) = content["sources"].as_array() {
+        value["sources"] = sources.len().into();
+    }
+    for part in ["stft", "settings"] {
+        merge(&mut value, content[part].clone());
+    }
+    value
+}
+
+/// How far a training is.
+fn training(path: &Path) -> Result<Value, PipelineError> {
+    let done =
+        TrainingState::read(path).map_err(|error| PipelineError::Request(error.to_string()))?.description;
+    let best = done.best_epoch.and_then(|best| done.record.epochs.get(best - 1));
+    let mut value = json!({
+        "kind": "training",
+        "source": done.source,
+        "for": done.method,
+        "nu": done.nu,
+        "epochs_done": done.epochs,
+        "batches_of_next_epoch": done.batches,
+        "minutes": (done.seconds / 6.0).round() / 10.0,
+        "best_epoch": done.best_epoch,
+        "si_sdr_improvement": best.and_then(|row| row.improvement),
+        "training_songs": done.training,
+        "validation_songs": done.validation,
+    });
+    merge(&mut value, Value::Object(done.settings));
     Ok(value)
 }
 

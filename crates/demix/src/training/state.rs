@@ -7,14 +7,12 @@
 
 use std::path::{Path, PathBuf};
 
-use demix_files::{FileError, report};
+use demix_files::{FileError, TRAINING_MAGIC, report};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::record::Record;
 
-/// The first bytes of every state.
-const MAGIC: [u8; 8] = *b"DEMIXTRN";
 /// The format version this program writes and reads.
 const VERSION: u32 = 1;
 
@@ -115,7 +113,7 @@ impl TrainingState {
         let json = serde_json::to_vec(&self.description)
             .map_err(|error| StateError::Refused { path: path.into(), problem: error.to_string() })?;
         let mut bytes = Vec::with_capacity(64 + json.len() + self.trainer.len() + self.best.len());
-        bytes.extend_from_slice(&MAGIC);
+        bytes.extend_from_slice(&TRAINING_MAGIC);
         bytes.extend_from_slice(&VERSION.to_le_bytes());
         for part in [&json, &self.trainer, &self.best] {
             bytes.extend_from_slice(&(part.len() as u64).to_le_bytes());
@@ -135,7 +133,7 @@ impl TrainingState {
     }
 
     fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
-        let rest = bytes.strip_prefix(&MAGIC).ok_or("is not the state of a training")?;
+        let rest = bytes.strip_prefix(&TRAINING_MAGIC).ok_or("is not the state of a training")?;
         let cut = || format!("is cut: {} bytes hold less than they promise", bytes.len());
         let (version, mut rest) = rest.split_first_chunk::<4>().ok_or_else(cut)?;
         let version = u32::from_le_bytes(*version);
