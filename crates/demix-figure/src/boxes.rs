@@ -2,10 +2,10 @@
 
 use crate::axis::{Axis, Way};
 use crate::bars::GroupNames;
-use crate::canvas::{Align, Area, Canvas, Picture};
+use crate::canvas::{Align, Area, Canvas, Picture, fit};
 use crate::panel::{Legend, Panel, draw_title, left_of, no_data, title_height, title_of_part};
 use crate::style::{
-    CURVE, GAP, INK, MARGIN, MOST, NUMBER, RIGHT, SMALL, THIN, WIDTH, category, towards_white,
+    CURVE, GAP, INK, LABEL, MARGIN, MOST, NUMBER, RIGHT, SMALL, THIN, WIDTH, category, towards_white,
 };
 
 /// What [`boxes`] draws.
@@ -15,6 +15,7 @@ use crate::style::{
 /// use demix_figure::{BoxPlot, BoxSeries, boxes};
 /// let picture = boxes(&BoxPlot {
 ///     title: "50 songs",
+///     x_title: "",
 ///     y_title: "SDR (dB)",
 ///     groups: &["vocals", "drums"],
 ///     series: &[BoxSeries { name: "NMF", values: &[vec![2.0, 3.0, 5.5], vec![1.0, 4.0, 4.5]] }],
@@ -25,6 +26,8 @@ use crate::style::{
 pub struct BoxPlot<'a> {
     /// Title above the picture; may be empty.
     pub title: &'a str,
+    /// Title below the names of the groups, with their unit where they are numbers; may be empty.
+    pub x_title: &'a str,
     /// Title of the vertical axis, with its unit: `SDR (dB)`.
     pub y_title: &'a str,
     /// Names below the groups of boxes, usually the sources.
@@ -106,7 +109,10 @@ pub fn boxes(plot: &BoxPlot<'_>) -> Picture {
     let panel = Panel { area: Area::new(left, top, width, height), x, y };
 
     let names = GroupNames::new(groups, width / groups.len() as f32);
-    let mut canvas = Canvas::new(WIDTH, panel.area.bottom() + 2.0 * GAP + names.height() + MARGIN);
+    let below = panel.area.bottom() + 2.0 * GAP + names.height();
+    let x_title = fit(plot.x_title, LABEL, width, usize::MAX);
+    let title_room = if x_title.is_empty() { 0.0 } else { GAP + LABEL };
+    let mut canvas = Canvas::new(WIDTH, below + title_room + MARGIN);
     draw_title(&mut canvas, &title, left);
     legend.draw(&mut canvas, title_height(&title));
     panel.draw_lines(&mut canvas);
@@ -129,6 +135,7 @@ pub fn boxes(plot: &BoxPlot<'_>) -> Picture {
     panel.draw_y(&mut canvas);
     panel.draw_y_title(&mut canvas, panel.area);
     names.draw(&mut canvas, panel.area);
+    canvas.text(&x_title, panel.area.middle().0, below + GAP + LABEL / 2.0, LABEL, Align::Centre);
     canvas.finish()
 }
 

@@ -273,13 +273,25 @@ fn boxes_of_any_number_and_value() {
                 let series: Vec<BoxSeries> =
                     names[..n_series].iter().map(|name| BoxSeries { name, values: &values }).collect();
                 let groups = &names[..n_groups];
-                check(&boxes(&BoxPlot { title: LONG, y_title: "SDR (dB)", groups, series: &series }));
+                check(&boxes(&BoxPlot {
+                    title: LONG,
+                    x_title: LONG,
+                    y_title: "SDR (dB)",
+                    groups,
+                    series: &series,
+                }));
             }
         }
     }
     let missing = [BoxSeries { name: "a", values: &[vec![1.0]] }];
-    let picture = boxes(&BoxPlot { title: "", y_title: "", groups: &["x", "y"], series: &missing });
-    assert!(has(&picture, "n/a"));
+    let picture = boxes(&BoxPlot {
+        title: "",
+        x_title: "lag (ms)",
+        y_title: "",
+        groups: &["x", "y"],
+        series: &missing,
+    });
+    assert!(has(&picture, "n/a") && has(&picture, "lag (ms)"));
 }
 
 #[test]

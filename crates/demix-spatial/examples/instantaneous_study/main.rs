@@ -120,20 +120,27 @@ impl Study {
         &self,
         name: &str,
         title: &str,
-        y_title: &str,
+        (x_title, y_title): (&str, &str),
         groups: &[String],
         series: &[(&str, Vec<Vec<f64>>)],
     ) {
         let groups: Vec<&str> = groups.iter().map(String::as_str).collect();
         let series: Vec<BoxSeries<'_>> =
             series.iter().map(|(name, values)| BoxSeries { name, values }).collect();
-        let picture = boxes(&BoxPlot { title, y_title, groups: &groups, series: &series });
+        let picture = boxes(&BoxPlot { title, x_title, y_title, groups: &groups, series: &series });
         let path = self.output.join(format!("instantaneous-{name}.png"));
         std::fs::write(&path, picture.to_png()).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     }
 
     /// A table of medians with quartiles, and the picture.
-    fn show(&self, name: &str, title: &str, groups: &[String], found: &[(Vec<f64>, Vec<f64>)]) {
+    fn show(
+        &self,
+        name: &str,
+        title: &str,
+        x_title: &str,
+        groups: &[String],
+        found: &[(Vec<f64>, Vec<f64>)],
+    ) {
         println!("{title}\n");
         println!("{:>16} {:>24} {:>24}", "", "speech", "music");
         for (group, (speech, music)) in groups.iter().zip(found) {
@@ -144,7 +151,7 @@ impl Study {
             ("speech", found.iter().map(|f| f.0.clone()).collect()),
             ("music", found.iter().map(|f| f.1.clone()).collect()),
         ];
-        self.save(name, title, "SIR (dB)", groups, &series);
+        self.save(name, title, (x_title, "SIR (dB)"), groups, &series);
     }
 
     /// Which lag, when there is one beside lag 0.
@@ -153,7 +160,7 @@ impl Study {
         let methods: Vec<Method> = lags.iter().map(|&lag| amuse(lag)).collect();
         let found = self.sirs(&methods, &Room::Gains, 1);
         let names: Vec<String> = lags.iter().map(|lag| format!("{lag}")).collect();
-        self.show("one-lag", "Two lags: 0 and that many ms", &names, &found);
+        self.show("one-lag", "Two lags, the first of which is 0", "Second lag (ms)", &names, &found);
     }
 
     /// How many lags, how long, how spread.
@@ -181,8 +188,8 @@ impl Study {
         let methods: Vec<Method> =
             counts.iter().map(|&n| sobi(n, default.longest_lag, default.spacing)).collect();
         let found = self.sirs(&methods, &Room::Gains, 1);
-        let title = format!("So many lags up to {} ms", default.longest_lag);
-        self.show("how-many", &title, &counts.map(|n| n.to_string()), &found);
+        let title = format!("Lags spread up to {} ms", default.longest_lag);
+        self.show("how-many", &title, "Number of lags", &counts.map(|n| n.to_string()), &found);
     }
 
     /// Which F.
@@ -191,9 +198,9 @@ impl Study {
         let methods: Vec<Method> = forms.iter().map(|&form| decorrelation(form)).collect();
         let names = forms.map(|form| form.name().to_string());
         let found = self.sirs(&methods, &Room::Gains, SEEDS);
-        self.show("forms", "Forms of F", &names, &found);
+        self.show("forms", "Forms of F", "", &names, &found);
         let found = self.sirs(&methods, &Room::NarrowGains(5.0), SEEDS);
-        self.show("forms-narrow", "Forms of F, columns of A 5\u{b0} apart", &names, &found);
+        self.show("forms-narrow", "Forms of F, columns of A 5\u{b0} apart", "", &names, &found);
     }
 
     /// From gains to rooms.
@@ -224,7 +231,7 @@ impl Study {
             .map(|(k, &name)| (name, found.iter().map(|room| room[k].clone()).collect()))
             .collect();
         let groups: Vec<String> = rooms.iter().map(Room::name).collect();
-        self.save("echoes", "From gains over echoes to rooms", "SIR (dB)", &groups, &series);
+        self.save("echoes", "From gains over echoes to rooms", ("", "SIR (dB)"), &groups, &series);
     }
 
     /// The evidence, and how often it errs.
@@ -271,7 +278,7 @@ impl Study {
             "Evidence of a convolutive mixture, which it is called above {:.0} dB",
             10.0 * CONVOLUTIVE.log10()
         );
-        self.save("evidence", &title, "Evidence (dB)", &groups, &series);
+        self.save("evidence", &title, ("", "Evidence (dB)"), &groups, &series);
     }
 }
 

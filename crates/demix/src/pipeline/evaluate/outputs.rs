@@ -208,7 +208,8 @@ fn box_plots(scores: &TrackScores) -> Vec<(String, String, demix_figure::Picture
             let readable = readable(quantity);
             let title = format!("{metric}: {readable} of {} tracks", scores.listening.len());
             let y_title = format!("{readable} (dB)");
-            let plot = BoxPlot { title: &title, y_title: &y_title, groups: &groups, series: &series };
+            let plot =
+                BoxPlot { title: &title, x_title: "", y_title: &y_title, groups: &groups, series: &series };
             plots.push((format!("boxes-{metric}-{quantity}.png"), title.clone(), boxes(&plot)));
         }
     }
