@@ -73,7 +73,7 @@ pub struct Simulate {
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub channel: Option<usize>,
     /// Resample everything to this rate; without it different rates are refused.
-    #[arg(long, value_name = "HZ", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "HZ", value_parser = clap::value_parser!(u32).range(1000..=768_000))]
     pub rate: Option<u32>,
     /// End with the longest source, not with its reverberation.
     #[arg(long)]

@@ -287,7 +287,7 @@ fn what_cannot_be_is_one_line_with_its_numbers() {
         ),
         ("a.wav b.wav -o there", 1, "there/mixture.wav exists: add --overwrite"),
         ("a.wav b.wav --channel 0", 2, "at least 1"),
-        ("a.wav b.wav --rate 0", 2, "0 is not in 1.."),
+        ("a.wav b.wav --rate 0", 2, "0 is not in 1000..=768000"),
     ];
     for (line, code, why) in cases {
         let run = desk.run(&format!("simulate {line}"));

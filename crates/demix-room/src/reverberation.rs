@@ -41,6 +41,9 @@ pub const MAX_ABSORPTION: f64 = 0.99;
 /// 24 ln 10: sound travels 60 dB of decay.
 const SIXTY: f64 = 24.0 * std::f64::consts::LN_10;
 
+/// What a wall that absorbs everything reflects of the energy, where only the length of the decay is asked for: -60 dB.
+const OPEN: f64 = 1e-6;
+
 /// The reverberation time in s by a formula; infinite where nothing absorbs.
 ///
 /// `absorption` holds the six walls' shares of the energy in one band, `air` the air's exponent per m.
@@ -59,9 +62,13 @@ pub fn predicted_t60(
         Inversion::Sabine => absorbed,
         Inversion::Eyring => -surface * (1.0 - absorbed / surface).ln(),
         Inversion::ImageSources => {
+            if absorption.iter().all(|&a| a >= 1.0) {
+                return 0.0;
+            }
+            // an open window takes all, but sound along the other walls lives on: its rate has to stay a number
+            let lost = |a: f64| -(1.0 - a).max(OPEN).ln();
             let per_metre: [f64; 3] = std::array::from_fn(|axis| {
-                let [a, b] = [absorption[2 * axis], absorption[2 * axis + 1]];
-                -((1.0 - a).ln() + (1.0 - b).ln()) / 2.0 / size[axis]
+                (lost(absorption[2 * axis]) + lost(absorption[2 * axis + 1])) / 2.0 / size[axis]
             });
             return image_source_t60(&per_metre, air) / speed_of_sound;
         }
@@ -118,9 +125,6 @@ fn image_source_t60(per_metre: &Point, air: f64) -> f64 {
     let slowest = rates.iter().copied().fold(f64::INFINITY, f64::min);
     if slowest <= 0.0 {
         return f64::INFINITY;
-    }
-    if slowest.is_infinite() {
-        return 0.0;
     }
     let total: f64 = rates.iter().map(|k| 1.0 / k).sum();
     let level = |d: f64| 10.0 * (rates.iter().map(|k| (-k * d).exp() / k).sum::<f64>() / total).log10();
@@ -179,6 +183,15 @@ mod tests {
         assert!((1.0..1.1).contains(&ratio([3.0; 3])), "{}", ratio([3.0; 3]));
         assert!(ratio(SIZE) > 1.15, "{}", ratio(SIZE));
         assert!(ratio([20.0, 15.0, 2.5]) > ratio(SIZE));
+    }
+
+    #[test]
+    fn an_open_window_does_not_end_all_echoes() {
+        let of = |window: f64| {
+            predicted_t60(&SIZE, &[0.3, 0.3, 0.3, 0.9, window, 0.1], 0.0, 343.0, Inversion::ImageSources)
+        };
+        assert!(of(1.0) > 0.2 && of(1.0) < of(0.999), "{} {}", of(1.0), of(0.999));
+        assert_eq!(predicted_t60(&SIZE, &[1.0; 6], 0.0, 343.0, Inversion::ImageSources), 0.0);
     }
 
     #[test]

@@ -308,6 +308,9 @@ struct Decays {
     octaves: Map<String, Value>,
 }
 
+/// A shorter decay is that of the filter that puts sound between two samples, not of a room.
+const SHORTEST_T60: f64 = 0.015;
+
 impl Decays {
     fn measure(scene: &Scene, sample_rate: u32) -> Self {
         let mut decays = Self { t60: Vec::new(), curves: Vec::new(), octaves: Map::new() };
@@ -318,8 +321,12 @@ impl Decays {
         }
         for n in 0..scene.responses.len() {
             let found: Vec<_> = rows(n).map(|row| decay(&row, sample_rate)).collect();
-            decays.t60.push(found.iter().map(|found| found.t60).collect());
+            let echoes = |t60: &f64| *t60 >= SHORTEST_T60;
+            decays.t60.push(found.iter().map(|found| found.t60.filter(echoes)).collect());
             decays.curves.push(found.into_iter().next().map(|found| found.curve).unwrap_or_default());
+        }
+        if decays.mean().is_none() {
+            return decays;
         }
         for centre in BAND_CENTRES.iter().filter(|centre| **centre * 1.5 < f64::from(sample_rate) / 2.0) {
             let all = (0..scene.responses.len()).flat_map(rows);

@@ -129,6 +129,11 @@ impl RoomScene {
                     Some(several) => several.to_vec(),
                 };
                 count("distances", distances.len(), n_sources, "give one, or one for each source")?;
+                if let Some(distance) = distances.iter().find(|d| !(**d > 0.0 && d.is_finite())) {
+                    return Err(PipelineError::WrongUse(format!(
+                        "--distance {distance}: a distance is above 0 m; turn a source round with --angles"
+                    )));
+                }
                 let places = angles
                     .iter()
                     .zip(&distances)
