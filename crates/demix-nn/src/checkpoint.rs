@@ -25,6 +25,8 @@ pub(crate) struct Training {
     pub settings: TrainSettings,
     /// Steps that are done.
     pub step: u64,
+    /// The step before which the optimiser's memories were empty.
+    pub began: u64,
     pub parameters: Vec<Parameter>,
     /// With the parameters' names and shapes, as [`TrainSettings::memories`] lists them.
     pub memories: Vec<Vec<Parameter>>,
@@ -51,7 +53,7 @@ pub(crate) fn read_network(bytes: &[u8]) -> Result<(Header, Vec<Parameter>), NnE
 pub(crate) fn write_training(training: &Training) -> Vec<u8> {
     let json = serde_json::json!({
         "header": training.header.to_json(),
-        "training": { "settings": training.settings.values(), "step": training.step },
+        "training": { "settings": training.settings.values(), "step": training.step, "began": training.began },
     });
     let parameters = training.parameters.iter().map(|p| (p.name.clone(), p));
     let memories = training
@@ -73,10 +75,16 @@ pub(crate) fn read_training(bytes: &[u8]) -> Result<Training, NnError> {
     )?;
     nothing_left(&fields, "metadata")?;
     let settings: TrainSettings = settings(take(&mut training, "settings")?, "training settings")?;
-    let step = take(&mut training, "step")?
-        .as_u64()
-        .filter(|&step| step < 1 << 48)
-        .ok_or_else(|| NnError::Checkpoint("the checkpoint's 'step' is not a number of steps".into()))?;
+    let mut steps = |name: &str| {
+        take(&mut training, name)?
+            .as_u64()
+            .filter(|&step| step < 1 << 48)
+            .ok_or_else(|| NnError::Checkpoint(format!("the checkpoint's '{name}' is not a number of steps")))
+    };
+    let (step, began) = (steps("step")?, steps("began")?);
+    if began > step {
+        return Err(NnError::Checkpoint(format!("its memories began at step {began}, {step} are done")));
+    }
     nothing_left(&training, "training")?;
     let parameters = take_parameters(&mut tensors, &header, "")?;
     let memories = settings
@@ -85,7 +93,7 @@ pub(crate) fn read_training(bytes: &[u8]) -> Result<Training, NnError> {
         .map(|prefix| take_parameters(&mut tensors, &header, &format!("{prefix}.")))
         .collect::<Result<_, _>>()?;
     no_tensor_left(&tensors)?;
-    Ok(Training { header, settings, step, parameters, memories })
+    Ok(Training { header, settings, step, began, parameters, memories })
 }
 
 fn write<'a>(json: Value, tensors: impl Iterator<Item = (String, &'a Parameter)>) -> Vec<u8> {

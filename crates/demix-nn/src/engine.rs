@@ -79,7 +79,7 @@ struct Graph<B: Backend> {
 
 impl<B: Backend> Graph<B> {
     fn new(training: Training, on_host: bool) -> Self {
-        let Training { header, settings, parameters, memories, .. } = training;
+        let Training { header, settings, began, parameters, memories, .. } = training;
         let device = B::Device::default();
         let shapes = parameters.iter().map(|parameter| parameter.shape).collect();
         let mut of_parameter: Vec<Vec<Vec<f32>>> = parameters.iter().map(|_| Vec::new()).collect();
@@ -106,7 +106,7 @@ impl<B: Backend> Graph<B> {
             seed: settings.seed,
             power_floor: settings.power_floor,
             shapes,
-            optimizer: Optimizer::new(&settings),
+            optimizer: Optimizer::new(&settings, began),
             parameters: parameters.into_iter().map(|p| tensor(p.shape, p.values)).collect(),
             memories,
             host,
@@ -339,7 +339,7 @@ mod tests {
         header.network.input = input;
         let settings = TrainSettings::default();
         let parameters = crate::layers::start(&header, 5);
-        let mut training = Training { header, settings, step: 0, parameters, memories: Vec::new() };
+        let mut training = Training { header, settings, step: 0, began: 0, parameters, memories: Vec::new() };
         fresh_memories(&mut training);
         training
     }

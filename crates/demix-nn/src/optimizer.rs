@@ -29,16 +29,18 @@ pub(crate) struct Optimizer {
     average: f64,
     /// Largest l2 norm of the gradient.
     pub clip: f64,
+    /// The step before which the memories were empty.
+    began: u64,
 }
 
-/// Adam's factors that depend on the step: of m, and of v.
+/// Adam's factors that depend on the steps that its memories have seen: of m, and of v.
 fn without_bias(step: u64) -> [f32; 2] {
     let steps = (step + 1).min(1 << 30) as i32;
     [ADAM[0], ADAM[1]].map(|memory| (1.0 / (1.0 - f64::from(memory).powi(steps))) as f32)
 }
 
 impl Optimizer {
-    pub fn new(settings: &TrainSettings) -> Self {
+    pub fn new(settings: &TrainSettings, began: u64) -> Self {
         let automatic = match settings.optimizer {
             OptimizerName::Adadelta => 1.0,
             OptimizerName::Adam => 3e-4,
@@ -51,6 +53,7 @@ impl Optimizer {
             epsilon: settings.epsilon as f32,
             average: settings.average,
             clip: settings.clip,
+            began,
         }
     }
 
@@ -101,7 +104,7 @@ impl Optimizer {
             return;
         };
         let chunks = chunks.zip(first.par_chunks_mut(CHUNK)).zip(second.par_chunks_mut(CHUNK));
-        let [of_m, of_v] = without_bias(step);
+        let [of_m, of_v] = without_bias(step - self.began);
         let adam = self.name == OptimizerName::Adam;
         chunks.for_each(|(((weights, gradient), first), second)| {
             let each = weights.iter_mut().zip(gradient).zip(first.iter_mut()).zip(second.iter_mut());
@@ -153,7 +156,7 @@ impl Optimizer {
         let mean =
             |old: &Tensor<B, 2>, new: Tensor<B, 2>, memory: f32| old.clone() * memory + new * (1.0 - memory);
         if self.name == OptimizerName::Adam {
-            let [of_m, of_v] = without_bias(step);
+            let [of_m, of_v] = without_bias(step - self.began);
             **first = mean(first, g.clone(), ADAM[0]);
             **second = mean(second, g.clone() * g, ADAM[1]);
             let divisor = (second.clone() * of_v).sqrt() + ADAM[2];
@@ -204,7 +207,7 @@ mod tests {
         for (name, _) in OptimizerName::choices() {
             let optimizer = OptimizerName::parse(name).unwrap();
             let settings = TrainSettings { optimizer, ..TrainSettings::default() };
-            let optimizer = Optimizer::new(&settings);
+            let optimizer = Optimizer::new(&settings, 0);
             let device = Default::default();
             let tensor =
                 |values: Vec<f32>| Tensor::<Flex, 2>::from_data(TensorData::new(values, [20, 50]), &device);
@@ -241,7 +244,7 @@ mod tests {
             let settings = TrainSettings { optimizer, ..TrainSettings::default() };
             let mut weights = [1.0];
             let mut memories = vec![vec![0.0]; settings.memories().len()];
-            Optimizer::new(&settings).sweep(0, 1.0, &[3.0], &mut weights, &mut memories);
+            Optimizer::new(&settings, 0).sweep(0, 1.0, &[3.0], &mut weights, &mut memories);
             weights[0] - 1.0
         };
         // sqrt(1e-6) / sqrt(0.05 * 9 + 1e-6) * 3; the sign times the rate; the rate times the gradient
@@ -258,7 +261,7 @@ mod tests {
             average: 0.9,
             ..TrainSettings::default()
         };
-        let optimizer = Optimizer::new(&settings);
+        let optimizer = Optimizer::new(&settings, 0);
         let (mut weights, mut memories) = ([5.0], vec![vec![0.0]]);
         optimizer.sweep(0, 1.0, &[1.0], &mut weights, &mut memories);
         // what was there before the first step is forgotten

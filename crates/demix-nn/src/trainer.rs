@@ -31,6 +31,8 @@ pub struct Trainer {
     features: Features,
     /// Steps that are done.
     step: u64,
+    /// The step before which the optimiser's memories were empty.
+    began: u64,
     engine: Box<dyn Engine>,
     examples_time: Duration,
 }
@@ -45,7 +47,7 @@ impl Trainer {
         settings.check()?;
         let parameters = layers::start(&header, settings.seed);
         let memories = Vec::new();
-        let mut training = Training { header, settings, step: 0, parameters, memories };
+        let mut training = Training { header, settings, step: 0, began: 0, parameters, memories };
         engine::fresh_memories(&mut training);
         Self::go_on(training)
     }
@@ -59,10 +61,11 @@ impl Trainer {
     }
 
     fn go_on(training: Training) -> Result<Self, NnError> {
-        let (header, settings, step) = (training.header.clone(), training.settings.clone(), training.step);
+        let (header, settings) = (training.header.clone(), training.settings.clone());
+        let (step, began) = (training.step, training.began);
         let features = Features::new(&header);
         let engine = engine::engine(training)?;
-        Ok(Self { header, settings, features, step, engine, examples_time: Duration::ZERO })
+        Ok(Self { header, settings, features, step, began, engine, examples_time: Duration::ZERO })
     }
 
     /// Learns from `batches` batches; returns the mean loss of a slot.
@@ -160,7 +163,7 @@ impl Trainer {
             }
         }
         let (settings, step) = (self.settings.clone(), self.step);
-        let mut training = Training { header, settings, step, parameters, memories: Vec::new() };
+        let mut training = Training { header, settings, step, began: step, parameters, memories: Vec::new() };
         engine::fresh_memories(&mut training);
         *self = Self::go_on(training)?;
         Ok(())
@@ -186,6 +189,7 @@ impl Trainer {
             header: self.header.clone(),
             settings: self.settings.clone(),
             step: self.step,
+            began: self.began,
             parameters: self.named(self.engine.parameters()),
             memories: self.engine.memories().into_iter().map(|memory| self.named(memory)).collect(),
         })

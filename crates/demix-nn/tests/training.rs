@@ -170,6 +170,26 @@ fn settings_and_headers_that_cannot_be_are_refused() {
     }
 }
 
+/// With the bias of empty memories taken off, the first step of adam is the rate, for every weight that has a gradient.
+#[test]
+fn adam_begins_anew_with_another_loss() {
+    let changes =
+        TrainSettings { optimizer: OptimizerName::Adam, rate: Some(1e-3), average: 0.0, ..settings() };
+    let mut trainer = Trainer::new(header(Loss::SquareRoot), changes).unwrap();
+    trainer.epoch(&examples, 200, &mut ()).unwrap();
+    trainer.set_loss(Loss::ItakuraSaito).unwrap();
+    let weights = |trainer: &Trainer| trainer.network().to_bytes();
+    let numbers = |bytes: Vec<u8>| -> Vec<f32> {
+        let tensors = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+        bytes[tensors..].chunks_exact(4).map(|x| f32::from_le_bytes(x.try_into().unwrap())).collect()
+    };
+    let before = numbers(weights(&trainer));
+    trainer.epoch(&examples, 1, &mut ()).unwrap();
+    let after = numbers(weights(&trainer));
+    let longest = before.iter().zip(&after).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!((longest / 1e-3 - 1.0).abs() < 0.01, "{longest}");
+}
+
 #[test]
 fn another_loss_keeps_what_is_learnt() {
     let conditioned = Loss::ConditionedProduct { lowest: 1.0, highest: 1e6 };

@@ -489,6 +489,8 @@ fn what_cannot_be_is_refused_before_the_work() {
     refuse(TrainRequest { data: PathBuf::from("/none"), ..plain() }, false, &["/none: no such file"]);
     refuse(TrainRequest { data: out.path().into(), ..plain() }, false, &["no corpus", "name the folder"]);
     refuse(TrainRequest { method: TrainFor::TIdlma, ..plain() }, true, &["t-idlma needs", "--nu"]);
+    let late = TrainRequest { method: TrainFor::EbIdlma, ..with(&[("epochs", "4"), ("pretrain", "4")]) };
+    refuse(late, true, &["pretrain=4", "of 4 epochs", "eb-idlma"]);
     refuse(TrainRequest { nu: Some(3.0), ..plain() }, true, &["--nu 3", "leave it out"]);
     refuse(with(&[("hop", "1000")]), true, &["hop=1000", "256"]);
     refuse(with(&[("snr_low", "20")]), true, &["snr_low=20", "snr_high=15"]);

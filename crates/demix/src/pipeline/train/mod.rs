@@ -264,6 +264,13 @@ impl Plan {
             }
             resume::same_training(&files.state, &description, &state.description)?;
         }
+        if pretrain > 0 && pretrain >= settings.schedule.epochs {
+            return Err(PipelineError::WrongUse(format!(
+                "pretrain={pretrain}: of {} epochs none is left for the loss of {}; take fewer, or more epochs",
+                settings.schedule.epochs,
+                request.method.name()
+            )));
+        }
         let header = Header {
             version: demix_nn::VERSION,
             network: settings.network.clone(),

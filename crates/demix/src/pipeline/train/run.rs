@@ -192,9 +192,8 @@ impl<'a> Run<'a> {
         let patience = self.plan.settings.schedule.patience;
         let description = &self.state.description;
         match description.best_epoch {
-            Some(best) if patience > 0 && description.epochs > self.plan.pretrain => {
-                description.epochs - best.max(self.plan.pretrain) >= patience
-            }
+            // a network of the loss before is not what was asked for
+            Some(best) if patience > 0 && best > self.plan.pretrain => description.epochs - best >= patience,
             _ => false,
         }
     }
