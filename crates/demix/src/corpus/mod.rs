@@ -27,7 +27,7 @@ pub use reader::{Reader, Track};
 pub use split::Split;
 
 /// The part of a corpus that a song belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Part {
     /// To learn from and to choose by: `Dev`, `train`.
     Dev,

@@ -60,7 +60,8 @@ demix_signal::settings! {
         pub seeds: usize = 3, range 1.0 ..= 1000.0;
         /// Components of each source.
         pub components: usize = 20, range 1.0 ..= 1000.0;
-        /// Only the rows ilrma, dnn-wf, idlma, g-pop-idlma, the two methods with demix's defaults, and the true variance.
+        /// Only the rows ilrma, dnn-wf, idlma, g-pop-idlma, ilrma, idlma and g-pop-idlma with demix's defaults, and the
+        /// true variance.
         pub few_rows: bool = false;
         /// Parts of the songs that tables show apart: NAME=TEXT,NAME=TEXT..., each for the songs whose name holds the
         /// text.
@@ -130,11 +131,50 @@ pub struct MixtureScores {
     /// Recording condition, counted from 1.
     pub condition: usize,
     /// SDR of the mixture itself, dB.
+    #[serde(deserialize_with = "run::numbers")]
     pub unprocessed: Vec<f64>,
     /// Distance of the sources' long-term spectra from the nearest training song in dB, the mean over sources.
     pub mismatch: f64,
     /// Runs by row.
     pub rows: BTreeMap<String, Vec<Score>>,
+}
+
+impl MixtureScores {
+    /// Refuses numbers that are not of this mixture, whoever reads it may rely on how many there are.
+    fn check(&self, case: &Case) -> Result<(), String> {
+        let n = case.sources().len();
+        let is_of_case = self.song == case.song.name
+            && self.sources.iter().eq(case.sources())
+            && self.condition == case.condition + 1;
+        if !is_of_case {
+            return Err(format!("it is of {}, {}", self.song, self.sources.join(" and ")));
+        }
+        if self.unprocessed.len() != n {
+            return Err(format!("{} figures of the mixture, {n} sources", self.unprocessed.len()));
+        }
+        for (row, run) in self.rows.iter().flat_map(|(row, runs)| runs.iter().map(move |run| (row, run))) {
+            if (run.sdr.len(), run.improvement.len()) != (n, n) {
+                return Err(format!(
+                    "{row}: {} figures, {n} sources",
+                    run.sdr.len().min(run.improvement.len())
+                ));
+            }
+            let n_looks = run.iterations.len();
+            if run.energies.len() > n_looks || run.bands.len() > n_looks {
+                return Err(format!("{row}: looks at {n_looks} iterations do not fit together"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Without the runs of other seeds, which an earlier call of more seeds left.
+    fn of_seeds(mut self, n_seeds: usize) -> Self {
+        for runs in self.rows.values_mut() {
+            runs.retain(|run| run.seed < n_seeds as u64);
+        }
+        self.rows.retain(|_, runs| !runs.is_empty());
+        self
+    }
 }
 
 /// Runs the protocol, or what is left of it; `say` hears every sentence that a user should read.
@@ -302,8 +342,12 @@ impl<'a> Plan<'a> {
         let protocol = &self.settings.protocol;
         let parts = protocol.parts.with_all(protocol.conditions);
         let described = described(self.request, self.settings, &self.laboratory);
-        let scores: Vec<MixtureScores> =
-            self.mixtures.into_iter().filter_map(|mixture| mixture.scores).collect();
+        let scores: Vec<MixtureScores> = self
+            .mixtures
+            .into_iter()
+            .filter_map(|mixture| mixture.scores)
+            .map(|scores| scores.of_seeds(protocol.seeds))
+            .collect();
         let tables = page::write(&self.request.folder, &self.rows, &scores, &parts, &spectra, &described)?;
         let page = self.request.folder.join("index.html");
         Ok(Reproduced { page, tables, n_mixtures: scores.len() })
@@ -381,12 +425,12 @@ impl<'a> Plan<'a> {
                 mismatch: spectra.mismatch(&case.song.name, case.sources()),
                 rows: BTreeMap::new(),
             });
+            self.folder.bind()?;
             for &(row, seed) in &mixture.missing {
                 let mut quiet = Quiet { outer: &mut *watch, stage: STAGE, done, total };
                 let score = self.laboratory.run(&scene, case.sources(), row, seed, &mut quiet)?;
                 scores.rows.entry(row.key()).or_default().push(score);
                 report::write_json(&mixture.file, scores)?;
-                self.folder.bind()?;
                 done += 1;
                 tell(watch, STAGE, done, total)?;
             }
@@ -410,6 +454,11 @@ impl Mixture {
             })?),
             false => None,
         };
+        if let Some(scores) = &scores {
+            scores.check(&case).map_err(|why| {
+                PipelineError::Request(format!("{}: is damaged ({why}); remove it", file.display()))
+            })?;
+        }
         let n_seeds = |row: Row| if row.is_random() { protocol.seeds as u64 } else { 1 };
         let is_there = |row: Row, seed: u64| {
             let runs = scores.as_ref().and_then(|scores| scores.rows.get(&row.key()));

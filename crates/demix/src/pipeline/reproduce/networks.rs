@@ -376,8 +376,8 @@ impl<'a> Workshop<'a> {
         };
         for job in self.unfinished() {
             say(&format!("training {}", job.checkpoint.display()));
-            train(&self.request(job), &mut say, &mut watch)?;
             results.bind()?;
+            train(&self.request(job), &mut say, &mut watch)?;
             let network = model::read(job.source, &job.checkpoint)?;
             networks.entry(job.kind).or_default().insert(job.source.into(), network);
         }

@@ -10,7 +10,7 @@ use demix_signal::{Complex, Stft, StftSettings, Watch, Waveform};
 use demix_spatial::source::{PowerEstimate, PowerEstimator, Product};
 use demix_spatial::{C64, Guided, GuidedSettings, Input, Known, LookSettings, MatrixSettings, Start, Way};
 use ndarray::{Array2, Array3, ArrayView2, s};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::rows::{DRAWN_ETA, NU_OF_T_IDLMA, Row, Training};
 use super::scene::Scene;
@@ -28,8 +28,10 @@ pub struct Score {
     /// Seed of the run.
     pub seed: u64,
     /// SDR of each source in dB, BSS Eval version 3, against the images at the first microphone.
+    #[serde(deserialize_with = "numbers")]
     pub sdr: Vec<f64>,
     /// Improvement over the mixture.
+    #[serde(deserialize_with = "numbers")]
     pub improvement: Vec<f64>,
     /// The final cost for each source, bin and frame, in nats; absent for masks.
     pub cost: Option<f64>,
@@ -44,9 +46,20 @@ pub struct Score {
     /// Sums over all slots and sources, at level 1: T V, its weighted part, the networks' weighted part.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub energies: Vec<[f64; 3]>,
-    /// Band-wise signal-to-noise ratios in dB, the mean over sources.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    /// Band-wise signal-to-noise ratios in dB, the mean over sources; NaN above half the rate.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "rows_of_numbers")]
     pub bands: Vec<Vec<f64>>,
+}
+
+/// NaN is null in JSON.
+pub fn numbers<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<f64>, D::Error> {
+    let read = Vec::<Option<f64>>::deserialize(from)?;
+    Ok(read.into_iter().map(|x| x.unwrap_or(f64::NAN)).collect())
+}
+
+fn rows_of_numbers<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Vec<f64>>, D::Error> {
+    let read = Vec::<Vec<Option<f64>>>::deserialize(from)?;
+    Ok(read.into_iter().map(|row| row.into_iter().map(|x| x.unwrap_or(f64::NAN)).collect()).collect())
 }
 
 /// The networks of every kind, by source.

@@ -198,10 +198,13 @@ impl Pick {
         let mut seeds: Vec<u64> = runs.iter().flatten().map(|run| run.0).collect();
         seeds.sort_unstable();
         seeds.dedup();
-        let by_seed: Vec<f64> = seeds
-            .iter()
-            .map(|&seed| mean(&mut runs.iter().flatten().filter(|run| run.0 == seed).map(|run| run.1)))
-            .collect();
+        // means over the same mixtures: those that have all seeds
+        let whole: Vec<&Vec<(u64, f64)>> = runs.iter().filter(|runs| runs.len() == seeds.len()).collect();
+        let of_seed = |seed: u64| {
+            whole.iter().flat_map(|runs| runs.iter()).filter(move |run| run.0 == seed).map(|run| run.1)
+        };
+        let seeds = if whole.is_empty() { &[] } else { &seeds[..] };
+        let by_seed: Vec<f64> = seeds.iter().map(|&seed| mean(&mut of_seed(seed))).collect();
         let summary = Summary::new(&by_mixture, SEED);
         Some(Cell {
             mean: summary.mean,
