@@ -193,6 +193,11 @@ impl Blind {
                      normalization=power",
                 );
             }
+            if low_rank.source_update == SourceUpdate::Me && low_rank.partition {
+                return refuse(
+                    "source_update=me is known for dictionaries of their own alone: take mm, or partition=false",
+                );
+            }
             if low_rank.source_update == SourceUpdate::Me && low_rank.domain != 2.0 {
                 return refuse("source_update=me is known for domain=2 alone: take mm");
             }

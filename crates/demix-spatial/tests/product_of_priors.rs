@@ -434,6 +434,25 @@ fn learned_columns_stay_and_the_level_of_the_input_does_not_matter() {
 }
 
 #[test]
+fn the_rescaling_of_bins_does_not_wear_a_learned_spectrum_out() {
+    let (_, x) = scene(2, 2, 7);
+    let mixture = Mixture::<f64>::new(x.view(), Simd::Native).unwrap();
+    let demixing = Demixing::identity(&mixture, 2).unwrap();
+    let (_, mut model) = products(2).into_iter().find(|(name, _)| name.starts_with("mixed")).unwrap();
+    let column = |model: &ProductOfPriors<f64>| model.dictionary(1).unwrap().column(K - 1).to_owned();
+    let learned = column(&model);
+    let gains: Vec<f64> = (0..BINS).map(|bin| 0.1 + bin as f64).collect();
+    model.absorb(1, &gains);
+    let worn = column(&model);
+    assert!((&worn - &learned).iter().any(|x| x.abs() > 0.1));
+    model.refresh(&Powers::new(&mixture, &demixing)).unwrap();
+    let again = column(&model);
+    assert!((again.sum() / worn.sum() - 1.0).abs() < 1e-9);
+    let shape = |t: &ndarray::Array1<f64>| t / t.sum();
+    assert!((shape(&again) - shape(&learned)).iter().all(|x| x.abs() < 1e-12));
+}
+
+#[test]
 fn the_true_powers_separate_and_single_precision_agrees() {
     let (s, x) = scene(2, 2, 8);
     let mixture = Mixture::<f64>::new(x.view(), Simd::Native).unwrap();

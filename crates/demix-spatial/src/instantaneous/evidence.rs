@@ -35,6 +35,8 @@ const CLIPPED: f64 = 0.05;
 const FEWEST_BINS: usize = 8;
 /// Length of a frame in seconds: many more samples than a short echo, and still many frames.
 const FRAME: f64 = 0.064;
+/// Samples of a frame at the least, whatever the rate.
+const SHORTEST: usize = 16;
 /// Frames whose power in a bin is less than this share of the mean of the bin are pauses.
 const PAUSE: f64 = 1e-4;
 /// Bins whose power is less than this share of the strongest are beyond what the recording holds (a codec's cut-off).
@@ -72,13 +74,13 @@ pub fn convolutive_evidence(
     let covariances = LaggedCovariances::new(mixture, &[]);
     let whitening = Whitening::new(&covariances.covariances[0], &covariances.mean, n_sources);
     let n = whitening.rank();
-    let length = ((FRAME * f64::from(mixture.sample_rate)) as usize).next_power_of_two();
+    let length = ((FRAME * f64::from(mixture.sample_rate)) as usize).next_power_of_two().max(SHORTEST);
     let n_bins = length / 2 + 1;
     let step = f64::from(mixture.sample_rate) / length as f64;
     let frequencies = (0..n_bins).map(|bin| bin as f64 * step).collect();
     let hop = length / 2;
     let n_frames = (mixture.n_samples().saturating_sub(length)) / hop + 1;
-    let clipped = clipped(mixture);
+    let clipped = clipped_share(mixture);
     let threshold = if clipped < CLIPPED { CONVOLUTIVE } else { CONVOLUTIVE_CLIPPED };
     let found = |evidence, frequencies, bins| {
         let convolutive = evidence > threshold;
@@ -137,7 +139,7 @@ fn clearest_octave(bins: &[f64]) -> f64 {
 
 /// The largest share of a channel's samples at its peak that have a neighbour there: a peak of natural sound is one
 /// sample. Of silence, none.
-fn clipped(mixture: &Waveform) -> f64 {
+pub fn clipped_share(mixture: &Waveform) -> f64 {
     let shares = mixture.samples.outer_iter().map(|row| {
         let peak = row.iter().fold(0.0f32, |peak, x| peak.max(x.abs()));
         let at_peak = |x: &f32| peak > 0.0 && x.abs() == peak;
@@ -311,6 +313,8 @@ mod tests {
         let x = noise(3, 64000, 1);
         assert!(!convolutive_evidence(&x, 3).unwrap().convolutive);
         let silent = Waveform::new(ndarray::Array2::zeros((2, 8000)), RATE);
+        let slow = Waveform::new(noise(2, 4000, 2).samples, 1);
+        assert!(!convolutive_evidence(&slow, 2).unwrap().convolutive);
         let short = noise(2, 50, 1);
         let one = mix(&ndarray::array![[1.0], [0.5]], &sources(1, 16000, 1));
         for x in [silent, short, one] {

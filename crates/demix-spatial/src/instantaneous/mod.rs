@@ -59,7 +59,7 @@ mod tests;
 pub use amuse::{Amuse, AmuseSettings};
 pub use decorrelation::{Decorrelation, DecorrelationSettings, Form};
 pub use demixing::{InstantaneousDemixing, Stopped};
-pub use evidence::{ConvolutiveEvidence, convolutive_evidence};
+pub use evidence::{ConvolutiveEvidence, clipped_share, convolutive_evidence};
 pub use fast_ica::{Contrast, FastIca, FastIcaSettings, Orthogonality};
 pub use jade::{Jade, JadeSettings};
 pub use joint_diagonalization::JacobiSettings;

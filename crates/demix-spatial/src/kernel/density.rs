@@ -32,6 +32,23 @@ impl Density for Gauss {
     }
 }
 
+/// log(1 + q) for q >= 0, also where 1 + q is rounded to 1.
+///
+/// # Safety
+/// As every use of a register.
+#[inline(always)]
+pub(crate) unsafe fn ln_1p<L: Lanes>(q: L) -> L {
+    unsafe {
+        let (one, minus_one) = (L::splat(L::Real::ONE), L::splat(L::Real::of(-1.0)));
+        let sum = one.add(q);
+        // what the sum has lost is in the ratio of q to sum - 1
+        let held = sum.add(minus_one).max(L::splat(L::Real::of(1e-30)));
+        let of_sum = sum.ln().mul(q).mul(held.inverse());
+        // below log(1 + q) everywhere, and as good as it where nothing is held
+        of_sum.max(q.mul(one.add(minus_one.mul(q))))
+    }
+}
+
 /// Student's t with nu degrees of freedom: xi = (nu r + 2 P) / (nu + 2),
 /// cost (1 + nu/2) log(1 + 2 P / (nu r)) + log r.
 #[derive(Clone, Copy)]
@@ -52,7 +69,7 @@ impl Density for Student {
     unsafe fn misfit<L: Lanes>(&self, r: L, power: L) -> L {
         unsafe {
             let ratio = L::splat(L::Real::of(2.0 / self.nu)).mul(power).mul(r.inverse());
-            L::splat(L::Real::of(1.0 + self.nu / 2.0)).mul(L::splat(L::Real::ONE).add(ratio).ln())
+            L::splat(L::Real::of(1.0 + self.nu / 2.0)).mul(ln_1p(ratio))
         }
     }
 }

@@ -6,7 +6,7 @@
 use demix_signal::Real;
 use demix_signal::simd::{Kernel, Lanes};
 
-use super::density::Density;
+use super::density::{Density, ln_1p};
 use super::low_rank::{WIDE, product, smallest};
 use super::{first, sum};
 
@@ -78,7 +78,7 @@ impl<T: Real> SlotDensity for StudentOfSlot<'_, T> {
             let ratio = L::splat(L::Real::of(2.0)).mul(power).mul(nu.mul(r).inverse());
             let one = L::splat(L::Real::ONE);
             let factor = L::splat(L::Real::of(0.5)).mul_add(nu, one);
-            factor.mul_add(one.add(ratio).ln(), r.ln())
+            factor.mul_add(ln_1p(ratio), r.ln())
         }
     }
     fn fits(&self, stride: usize) -> bool {

@@ -221,6 +221,8 @@ struct State<T> {
     activations: Vec<T>,
     n_components: usize,
     learned: usize,
+    /// The last columns of T as they were learned, (bins, learned).
+    learned_columns: Vec<T>,
     networks: Vec<Arc<dyn PowerEstimator>>,
     /// a: one row for all bins (Gauss), or (bins, stride).
     share: Vec<T>,
@@ -305,12 +307,15 @@ impl<T: Scalar> ProductOfPriors<T> {
             } else if source.networks.is_empty() {
                 return refuse(format!("source {} has neither a network nor a low-rank part", n + 1));
             }
+            let columns = dictionary.chunks_exact(n_components.max(1));
+            let learned_columns = columns.flat_map(|row: &[T]| row[row.len() - learned..].to_vec()).collect();
             let student = matches!(settings.product, Product::Student { .. });
             let mut state = State {
                 dictionary,
                 activations,
                 n_components,
                 learned,
+                learned_columns,
                 networks: source.networks,
                 share: vec![T::ZERO; if student { n_bins * stride } else { stride }],
                 given: vec![T::ZERO; n_bins * stride],
@@ -462,6 +467,22 @@ impl<T: Scalar> ProductOfPriors<T> {
 }
 
 impl<T: Scalar> State<T> {
+    /// Puts the learned columns back, which the rescaling of bins has turned into the spectrum of the output: each as
+    /// strong as it is now.
+    fn restore_learned(&mut self) {
+        let (k, learned) = (self.n_components, self.learned);
+        for column in 0..learned {
+            let now = self.dictionary.iter().skip(k - learned + column).step_by(k);
+            let then = self.learned_columns.iter().skip(column).step_by(learned);
+            let sum = |values: &mut dyn Iterator<Item = &T>| values.map(|t| t.to_double()).sum::<f64>();
+            let gain = sum(&mut now.into_iter()) / sum(&mut then.into_iter()).max(SMALLEST);
+            let rows = self.dictionary.chunks_exact_mut(k).zip(self.learned_columns.chunks_exact(learned));
+            for (row, learnt) in rows {
+                row[k - learned + column] = T::of((learnt[column].to_double() * gain).max(SMALLEST));
+            }
+        }
+    }
+
     fn share_of(&self, bin: usize, stride: usize) -> &[T] {
         let row = if self.dof.is_empty() { 0 } else { bin };
         &self.share[row * stride..][..stride]
@@ -556,6 +577,7 @@ impl<T: Scalar> SourceModel<T> for ProductOfPriors<T> {
         self.simd = powers.simd();
         let (n_bins, n_frames, stride) = (self.n_bins, self.n_frames, self.stride);
         for source in 0..self.sources.len() {
+            self.sources[source].restore_learned();
             if self.sources[source].networks.is_empty() {
                 continue;
             }
