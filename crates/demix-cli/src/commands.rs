@@ -120,7 +120,14 @@ fn summary(done: &demix::pipeline::separate::Done) -> String {
     let report = &done.report;
     let seconds =
         ["read", "stft", "separate", "write"].iter().map(|k| report["seconds"][*k].as_f64().unwrap_or(0.0));
-    let names: Vec<&str> = done.files.iter().filter_map(|file| file.file_name()?.to_str()).collect();
+    // the names of files that lie together, or their paths
+    let folder = done.files.first().and_then(|file| file.parent()).unwrap_or(&done.folder);
+    let lie_together = done.files.iter().all(|file| file.parent() == Some(folder));
+    let name = |file: &PathBuf| match lie_together {
+        true => file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+        false => shown(file),
+    };
+    let names: Vec<String> = done.files.iter().map(name).collect();
     let shown = if names.len() > 6 {
         format!("{} ... {}", names[..3].join(", "), names[names.len() - 1])
     } else {
@@ -128,7 +135,7 @@ fn summary(done: &demix::pipeline::separate::Done) -> String {
     };
     let mut text = format!(
         "{}: {shown}\n  {} ({}); {} iterations{}; {:.1} s",
-        done.folder.display(),
+        if lie_together { folder } else { &done.folder }.display(),
         report["method"].as_str().unwrap_or(""),
         report["why"].as_str().filter(|why| !why.is_empty()).unwrap_or("as asked"),
         report["iterations"],
@@ -337,7 +344,10 @@ pub fn dictionary(options: &Dictionary, reporter: &Reporter) -> Result<ExitCode>
 }
 
 pub fn remix(options: &Remix, reporter: &Reporter) -> Result<ExitCode> {
-    let format = write_format(&options.format);
+    let mut format = write_format(&options.format);
+    if options.output.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("flac")) {
+        format.container = audio::Container::Flac;
+    }
     let written = mix::remix(&options.folder, &options.gain, &options.output, &format, options.overwrite)?;
     if written.clipped_samples > 0 {
         reporter.warn(&format!(

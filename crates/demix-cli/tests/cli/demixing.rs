@@ -112,6 +112,10 @@ fn blocks_keep_the_order_of_the_sources_and_join_without_a_step() {
     lab.done("separate long.wav --method ilrma --set block=6 -o blocks");
     let n_blocks = lab.json("blocks/long/report.json")["details"]["blocks"].as_array().unwrap().len();
     assert!(n_blocks > 3, "{n_blocks}");
+    let report = lab.json("blocks/long/report.json");
+    let costs: Vec<f64> = report["cost"].as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect();
+    assert_eq!(costs.len() as u64, 1 + report["iterations"].as_u64().unwrap());
+    assert!(costs[costs.len() - 1] < costs[1] && costs[1] < costs[0], "{costs:?}");
     let (whole, blocks) = (lab.sources("whole/long"), lab.sources("blocks/long"));
     assert!(error_of_sum(&lab, "blocks/long", &lab.read("long.wav")) < 1e-5);
     for block in &blocks {
@@ -215,7 +219,7 @@ fn poor_channels_are_named_and_nothing_is_not_a_number() {
         ("copy", "channel 3 is a copy of channel 1 (times 0.500), left out"),
         ("one", "channel 2 is silent, left out"),
         ("quiet", ""),
-        ("clipped", ""),
+        ("clipped", "are clipped"),
         ("short", ""),
         ("nothing", "channel 1 is silent, left out"),
     ] {
@@ -233,9 +237,19 @@ fn poor_channels_are_named_and_nothing_is_not_a_number() {
             }
         }
     }
+    let slow = Waveform::new(mixture.clone(), 10);
+    lab.write("slow.wav", &slow);
+    lab.done("separate slow.wav --set iterations=2 -o slow");
     // the automatic choice looks at the channels, too
     lab.done("separate one.wav nothing.wav -o auto");
     assert_eq!(lab.json("auto/one/report.json")["method"], "nmf");
+    let run = lab.line("separate one.wav -o other --set trials=none");
+    assert_eq!((run.code, run.err.lines().count()), (2, 1), "{}", run.err);
+    assert!(
+        run.err.contains("one.wav: there is no setting 'trials' of nmf, which auto chose"),
+        "{}",
+        run.err
+    );
 }
 
 #[test]
@@ -255,6 +269,10 @@ fn what_demixing_cannot_do_is_refused_before_the_work() {
             vec!["source_update=me", "Gaussian"],
         ),
         ("separate scene/mixture.wav --method ilrma --free voice=3", vec!["--free voice", "nmf"]),
+        (
+            "separate scene/mixture.wav --method ilrma --set partition=true --set source_update=me",
+            vec!["source_update=me", "partition=false"],
+        ),
     ] {
         let run = lab.line(line);
         assert_eq!(run.code, 2, "{line}: {}", run.err);
@@ -308,4 +326,45 @@ fn fewer_sources_than_microphones_are_extracted() {
         let gain = improvement(&lab, "four", "out/mixture");
         assert!(gain > 3.0, "{settings}: {gain:.1} dB");
     }
+}
+
+#[test]
+fn silence_before_the_talkers_does_not_lead_astray() {
+    let lab = scene();
+    let mixture = lab.read("scene/mixture.wav");
+    let silence = ndarray::Array2::zeros(mixture.samples.dim());
+    let late = ndarray::concatenate(Axis(1), &[silence.view(), mixture.samples.view()]).unwrap();
+    lab.write("late.wav", &Waveform::new(late, RATE));
+    let seconds = mixture.n_samples() as f64 / f64::from(RATE);
+    lab.done("separate scene/mixture.wav --method ilrma --set fft=1024 -o alone");
+    lab.done(&format!("separate late.wav --method ilrma --set fft=1024 --set block={seconds} -o late"));
+    let report = lab.json("late/late/report.json");
+    assert!(report["details"]["blocks"].as_array().unwrap().len() > 1);
+    let (alone, late) = (lab.sources("alone/mixture"), lab.sources("late/late"));
+    let power = |x: &ndarray::Array2<f32>| x.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>();
+    let n = mixture.n_samples();
+    // away from the joint
+    let error = |a: &Waveform, b: &Waveform| {
+        let (a, b) =
+            (a.samples.slice(ndarray::s![.., n / 4..]), b.samples.slice(ndarray::s![.., n + n / 4..2 * n]));
+        power(&(&a - &b)) / power(&a.to_owned())
+    };
+    let kept = error(&alone[0], &late[0]).max(error(&alone[1], &late[1]));
+    let swapped = error(&alone[0], &late[1]).max(error(&alone[1], &late[0]));
+    assert!(kept.min(swapped) < 0.1, "{kept} {swapped}");
+}
+
+#[test]
+fn many_degrees_of_freedom_are_gaussian_in_single_precision_too() {
+    let lab = scene();
+    let costs: Vec<f64> = ["ilrma", "t-ilrma --set nu=1e9", "t-ilrma --set nu=1e6"]
+        .iter()
+        .map(|method| {
+            let settings =
+                "--set precision=single --set start=identity --set factors=random --set iterations=3";
+            lab.done(&format!("separate scene/mixture.wav --method {method} {settings} -o out --overwrite"));
+            lab.json("out/mixture/report.json")["cost"][3].as_f64().unwrap()
+        })
+        .collect();
+    assert!(costs.iter().all(|cost| (cost / costs[0] - 1.0).abs() < 1e-4), "{costs:?}");
 }

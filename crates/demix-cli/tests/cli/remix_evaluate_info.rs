@@ -100,11 +100,16 @@ fn info_tells_what_each_kind_of_file_holds() {
     assert_eq!(facts[2]["file"], "piano.dict");
     let text = lab.done(&format!("info {files}")).out;
     assert!(text.contains("seconds: 1") && !text.contains("null"), "{text}");
-    // filters, scenes, arrays
+    // filters, scenes, arrays; a scene is remixed of its images
     lab.write("bass.wav", &bass(1.0, 0));
     lab.write("drums.wav", &drums(1.0, 0));
     std::fs::write(lab.path("gains.csv"), "1,0.5\n0.5,1\n").unwrap();
     lab.done("simulate bass.wav drums.wav --gains gains.csv -o scene");
+    lab.done("remix scene -o scene.flac");
+    assert!(lab.bytes("scene.flac").starts_with(b"fLaC"));
+    let error = &lab.read("scene.flac").samples - &lab.read("scene/mixture.wav").samples;
+    assert!(error.iter().all(|x| x.abs() < 1e-6));
+    assert_eq!(lab.line("remix scene -o scene.mp3").code, 2);
     lab.done("separate scene/mixture.wav --method auxiva --filters --set iterations=2 --set fft=1024 -o out");
     std::fs::write(lab.path("other.json"), "{\"mine\": 1}").unwrap();
     let files = "scene/scene.json out/mixture/filters.json out/mixture/demixing.npy other.json";

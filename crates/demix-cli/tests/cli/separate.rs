@@ -213,6 +213,80 @@ fn clipping_is_reported_and_rescaling_keeps_the_balance() {
 }
 
 #[test]
+fn the_residual_is_that_of_the_files() {
+    let lab = lab();
+    let song = lab.read("song.wav");
+    lab.write("faint.wav", &Waveform::new(&song.samples * 1e-5, RATE));
+    for (options, adds_up) in
+        [("--int16", -60.0), ("--format flac", -100.0), ("--format flac --int16", -60.0)]
+    {
+        let folder = options.replace(' ', "");
+        lab.done(&format!("separate song.wav faint.wav {QUICK} {options} -o out{folder}"));
+        let report = lab.json(&format!("out{folder}/song/report.json"));
+        let files: Vec<Waveform> = report["sources"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|source| lab.read(format!("out{folder}/song/{}", source["file"].as_str().unwrap())))
+            .collect();
+        let measured = residual_db(&song, &files);
+        let told = report["residual_db"].as_f64().unwrap();
+        assert!((told - measured).abs() < 0.5 && told < adds_up, "{options}: {told}, measured {measured}");
+        assert_eq!((&report["sums_to_input"], &report["warnings"]), (&true.into(), &serde_json::json!([])));
+        // 16 bits hold nothing of it
+        let faint = lab.json(&format!("out{folder}/faint/report.json"));
+        if options.contains("int16") {
+            assert_eq!(faint["sums_to_input"], false);
+            assert!(
+                faint["warnings"][0].as_str().unwrap().contains("write float32"),
+                "{}",
+                faint["warnings"]
+            );
+        }
+    }
+}
+
+#[test]
+fn files_may_lie_elsewhere_and_are_found_again() {
+    let lab = lab();
+    let run = lab.run([
+        "separate",
+        "song.wav",
+        "--filename",
+        "{track}-{stem}.{ext}",
+        "-o",
+        "flat",
+        "--set",
+        "iterations=2",
+        "--method",
+        "nmf",
+    ]);
+    assert_eq!(run.code, 0, "{}", run.err);
+    assert!(run.out.contains("flat: song-source-1.wav, song-source-2.wav"), "{}", run.out);
+    lab.done("remix flat/song -o again.wav");
+    assert!(residual_db(&lab.read("song.wav"), &[lab.read("again.wav")]) < -100.0);
+    for (template, said) in [
+        ("../{stem}.{ext}", "leaves the output folder"),
+        ("/tmp/{stem}.wav", "leaves"),
+        ("{stem}.flac", "--format flac"),
+    ] {
+        let run = lab.run(["separate", "song.wav", "--filename", template, "-o", "flat"]);
+        assert_eq!((run.code, run.err.lines().count()), (2, 1), "{}", run.err);
+        assert!(run.err.contains(said), "{}", run.err);
+    }
+}
+
+#[test]
+fn sources_of_an_earlier_separation_are_named() {
+    let lab = lab();
+    lab.done("separate song.wav --method nmf --sources 4 --set iterations=2");
+    let run = lab.done(&format!("separate song.wav {QUICK} --sources 3 --overwrite"));
+    assert!(run.err.contains("source-4.wav: is of an earlier separation"), "{}", run.err);
+    assert_eq!(lab.json("separated/song/report.json")["warnings"].as_array().unwrap().len(), 1);
+    assert!(!lab.done(&format!("separate song.wav {QUICK} --sources 3 --overwrite")).err.contains("earlier"));
+}
+
+#[test]
 fn a_part_is_taken() {
     let lab = lab();
     lab.done(&format!("separate song.wav --start 0.5 --duration 0.25 {QUICK}"));
@@ -296,8 +370,7 @@ fn names_of_files_follow_the_template() {
     // a folder for them that cannot be made is found before the work, and nothing is left
     std::fs::write(lab.path("blocked"), b"").unwrap();
     let before = lab.everything();
-    let run =
-        lab.line(&format!("separate song.wav -o fresh --filename ../{{stem}}/../blocked/{{stem}} {QUICK}"));
+    let run = lab.line(&format!("separate song.wav -o . --filename blocked/{{stem}} {QUICK}"));
     assert_eq!(run.code, 1);
     assert!(run.err.contains("blocked"), "{}", run.err);
     assert!(lab.everything() == before, "{:?}", lab.everything().keys());

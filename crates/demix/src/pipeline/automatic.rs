@@ -3,22 +3,20 @@
 use std::ops::Range;
 
 use demix_signal::Waveform;
-use demix_spatial::instantaneous::{ConvolutiveEvidence, convolutive_evidence, count_sources};
+use demix_spatial::instantaneous::{clipped_share, convolutive_evidence, count_sources};
 use demix_spatial::{DirectionCount, count_directions};
 use ndarray::{ArrayView2, Axis, concatenate, s};
 use rayon::prelude::*;
 
 use crate::method::DEFAULT_SOURCES;
 use crate::separation::{SeparationError, check_mixture};
-use crate::spatial::channels::Distinct;
+use crate::spatial::channels::{Distinct, told_by};
 
 /// How much of a recording may be read, in seconds: parts of its first hour are looked at.
 pub(super) const LOOKED_AT: f64 = 3600.0;
 /// A longer recording is looked at in parts: their number, and their length in seconds.
 const N_PARTS: usize = 6;
 const PART: f64 = 10.0;
-/// Every so many samples are enough to see which part of a recording tells most.
-const STRIDE: usize = 7;
 /// Two channels that differ by less than this share of their power are one channel: -60 dB.
 const SAME: f64 = 1e-6;
 /// Without echoes, what lies so many dB beneath the weakest source is the rounding of the samples: 16 bits leave 60 to
@@ -65,7 +63,8 @@ fn choose_by(parts: &[Waveform], n_sources: Option<usize>) -> Result<Choice, Sep
     let n_different = Distinct::within(&whole, SAME, &mut Vec::new()).len();
     if n_different < 2 {
         return nmf(format!(
-            "{m} channels that hold the same: nmf, which tells sources apart by their spectra"
+            "{m} channels, of which no two differ (silent ones do not count): nmf, which tells sources apart by their \
+             spectra"
         ));
     }
     if let Some(n) = n_sources.filter(|&n| n > n_different) {
@@ -75,7 +74,7 @@ fn choose_by(parts: &[Waveform], n_sources: Option<usize>) -> Result<Choice, Sep
     }
     let mut next = None;
     let (counted, how) = match n_sources {
-        Some(n) => (n, format!("{n} sources as asked for")),
+        Some(n) => (n, format!("{n} source{} as asked for", if n == 1 { "" } else { "s" })),
         None if n_different == 2 => (2, "2 sources, as many as different channels".into()),
         None => {
             let count = count_directions(parts)?;
@@ -85,14 +84,12 @@ fn choose_by(parts: &[Waveform], n_sources: Option<usize>) -> Result<Choice, Sep
     };
     let evidence = convolutive_evidence(&whole, counted.max(DEFAULT_SOURCES))?;
     let figures = format!("evidence {:.4}, threshold {}", evidence.evidence, evidence.threshold);
-    let clipped = clipping(&evidence);
     // noise hides echoes from the evidence, and not from a longer window
     let echoes = next.is_some_and(|next| next.is_echo() && next.fall > ECHO);
     if evidence.convolutive || echoes {
-        let why = format!(
-            "{m} channels that differ by delays and echoes ({figures}): {CONVOLUTIVE}; {how}{clipped}"
-        );
-        return Ok(Choice { method: CONVOLUTIVE, n_sources: Some(counted.max(DEFAULT_SOURCES)), why });
+        let why = format!("{m} channels that differ by delays and echoes ({figures}): {CONVOLUTIVE}; {how}");
+        let n = n_sources.unwrap_or(counted.max(DEFAULT_SOURCES));
+        return Ok(Choice { method: CONVOLUTIVE, n_sources: Some(n), why });
     }
     let without_rounding = count_sources(&whole, ROUNDING_GAP)?.n_sources.max(DEFAULT_SOURCES);
     let (n, how) = match n_sources {
@@ -104,7 +101,7 @@ fn choose_by(parts: &[Waveform], n_sources: Option<usize>) -> Result<Choice, Sep
         }
         _ => (counted, how),
     };
-    let why = format!("{m} channels that differ by gains alone ({figures}): {INSTANTANEOUS}; {how}{clipped}");
+    let why = format!("{m} channels that differ by gains alone ({figures}): {INSTANTANEOUS}; {how}");
     Ok(Choice { method: INSTANTANEOUS, n_sources: Some(n), why })
 }
 
@@ -137,15 +134,15 @@ fn told(count: &DirectionCount, n_different: usize) -> String {
 }
 
 /// What is to be said of clipped samples.
-fn clipping(evidence: &ConvolutiveEvidence) -> String {
-    match evidence.clipped {
-        share if share < CLIPPED => String::new(),
-        share => format!(
-            "; {:.1} % of the samples are clipped: what was cut off is not a sum of sources, so they will leak into each \
-             other",
+pub(super) fn clipping_warning(mixture: &Waveform) -> Option<String> {
+    let share = clipped_share(mixture);
+    (share >= CLIPPED).then(|| {
+        format!(
+            "{:.1} % of the samples of a channel are clipped: what was cut off is not a sum of sources, so they will leak \
+             into each other; record it softer",
             100.0 * share
-        ),
-    }
+        )
+    })
 }
 
 /// A short recording as it is; of a longer one, the part of each sixth that tells most.
@@ -167,22 +164,6 @@ fn parts(recording: &Waveform) -> Vec<Waveform> {
             Waveform::new(samples.to_owned(), recording.sample_rate)
         })
         .collect()
-}
-
-/// How loud the channels (rows) are with what they do not share: the sum of their covariance's eigenvalues but for the
-/// largest, at least. Silence and one signal at any gains tell nothing.
-fn told_by(channels: ArrayView2<'_, f32>) -> f64 {
-    let m = channels.nrows();
-    let rows: Vec<Vec<f64>> = channels
-        .outer_iter()
-        .map(|row| row.iter().step_by(STRIDE).map(|&x| f64::from(x)).collect())
-        .collect();
-    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
-    let covariance: Vec<f64> = (0..m * m).map(|i| dot(&rows[i / m], &rows[i % m])).collect();
-    // the sum of squares is at most the largest eigenvalue times the sum of all
-    let sum: f64 = (0..m).map(|i| covariance[i * m + i]).sum();
-    let squares: f64 = covariance.iter().map(|c| c * c).sum();
-    if sum > 0.0 { (sum - squares / sum).max(0.0) } else { 0.0 }
 }
 
 #[cfg(test)]
@@ -322,11 +303,14 @@ mod tests {
     fn clipping_is_named() {
         let mut x = delayed(10, 8);
         let loud = 50.0 / x.peak();
-        assert!(!choose(&x, None).unwrap().why.contains("clipped"));
+        assert_eq!(clipping_warning(&x), None);
         x.samples.mapv_inplace(|x| (loud * x).clamp(-1.0, 1.0));
         let found = choose(&x, None).unwrap();
         assert_eq!(found.method, "ilrma", "{}", found.why);
-        assert!(found.why.contains("% of the samples are clipped"), "{}", found.why);
+        let one = choose(&x, Some(1)).unwrap();
+        assert_eq!((one.method, one.n_sources), ("ilrma", Some(1)), "{}", one.why);
+        let warning = clipping_warning(&x).unwrap();
+        assert!(warning.contains("% of the samples of a channel are clipped"), "{warning}");
     }
 
     #[test]

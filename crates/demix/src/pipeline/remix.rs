@@ -10,32 +10,60 @@ use serde_json::Value;
 
 use super::PipelineError;
 
-/// The sources in a folder, by name: as its `report.json` lists them, or all audio files by their names.
+/// The sources in a folder, by name: as its `report.json` or `scene.json` lists them, or all audio files by their names.
 ///
 /// # Errors
 /// A folder without sources; a report that names files which are not there.
 pub fn sources(folder: &Path) -> Result<Vec<(String, PathBuf)>, PipelineError> {
     let report = folder.join("report.json");
     if report.is_file() {
-        let text =
-            std::fs::read_to_string(&report).map_err(|e| FileError::from_io(&report, "read this file", e))?;
-        let value: Value = serde_json::from_str(&text)
-            .map_err(|e| PipelineError::Request(format!("{}: not a report: {e}", report.display())))?;
-        let listed = value["sources"].as_array().cloned().unwrap_or_default();
-        let found: Vec<(String, PathBuf)> = listed
-            .iter()
-            .filter_map(|source| {
-                Some((source["name"].as_str()?.into(), folder.join(source["file"].as_str()?)))
-            })
-            .collect();
+        let value = json(&report)?;
+        let named = |source: &Value| {
+            Some((source["name"].as_str()?.to_string(), folder.join(source["file"].as_str()?)))
+        };
+        let found: Vec<_> = value["sources"].as_array().into_iter().flatten().filter_map(named).collect();
+        if !found.is_empty() {
+            return Ok(found);
+        }
+    }
+    let scene = folder.join("scene.json");
+    if scene.is_file() {
+        // the images and the noise, not their mixture
+        let value = json(&scene)?;
+        let images = value["sources"].as_array().into_iter().flatten().map(|source| &source["image"]);
+        let files = images.chain([&value["noise"]]).filter_map(Value::as_str).map(|file| folder.join(file));
+        let found: Vec<_> = files.map(|file| (stem(&file), file)).collect();
         if !found.is_empty() {
             return Ok(found);
         }
     }
     let files = super::separate::expand_inputs(&[folder.to_path_buf()])?;
-    let name =
-        |file: &PathBuf| file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-    Ok(files.iter().map(|file| (name(file), file.clone())).collect())
+    Ok(files.into_iter().map(|file| (stem(&file), file)).collect())
+}
+
+fn stem(file: &Path) -> String {
+    file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+fn json(path: &Path) -> Result<Value, PipelineError> {
+    let text = std::fs::read_to_string(path).map_err(|e| FileError::from_io(path, "read this file", e))?;
+    serde_json::from_str(&text)
+        .map_err(|e| PipelineError::Request(format!("{}: not a report: {e}", path.display())))
+}
+
+/// Refuses a name that promises another kind of file.
+pub(super) fn check_ending(file: &Path, format: &WriteFormat) -> Result<(), PipelineError> {
+    let kind = format.container.extension();
+    let ending = file.extension().map(|ending| ending.to_string_lossy().to_lowercase()).unwrap_or_default();
+    let is_wav = kind == "wav" && ["wave", "rf64"].contains(&&*ending);
+    if audio::has_known_ending(file) && ending != kind && !is_wav {
+        return Err(PipelineError::WrongUse(format!(
+            "{}: {} would be written there; let the name end in .{kind}, or say --format wav or --format flac",
+            file.display(),
+            kind.to_uppercase()
+        )));
+    }
+    Ok(())
 }
 
 /// Adds the sources of `folder` with gains in dB (0 where none is given) and writes the sum.
@@ -66,6 +94,7 @@ pub fn remix(
             source.display()
         )));
     }
+    check_ending(output, format)?;
     if output.is_dir() {
         return Err(FileError::IsFolder { path: output.to_path_buf() }.into());
     }

@@ -1,21 +1,24 @@
 //! One input to a folder of sources, a report and pictures.
 
 use std::collections::{BTreeSet, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Instant;
 
 use demix_files::FileError;
 use demix_files::atomic::{NewFolders, check_output_folder, same_file};
-use demix_files::audio::{self, AudioInfo, ClipMode, ReadAudio, ReadOptions, WriteFormat, rescale_gain};
+use demix_files::audio::{
+    self, AudioInfo, ClipMode, Container, ReadAudio, ReadOptions, SampleKind, WriteFormat, rescale_gain,
+};
 use demix_files::report;
-use demix_signal::settings::Settings as _;
+use demix_signal::settings::{SettingError, Settings as _};
 use demix_signal::{Progress, Stft, Watch, Waveform};
 use ndarray::{Array2, Axis};
 use serde_json::{Value, json};
 
 use super::evaluate::against::Against;
+use super::remix::check_ending;
 use super::{PipelineError, automatic, filters};
-use crate::method::{Method, Request};
+use crate::method::{METHODS, Method, Request};
 use crate::pictures;
 use crate::separation::{Outcome, RESIDUAL, SeparationError, Separator, Source};
 
@@ -151,7 +154,20 @@ impl Job {
                 method.channels.0
             )));
         }
-        let separator = method.build(&request).map_err(wrong)?;
+        let separator = method.build(&request).map_err(|e| match &e {
+            // a setting of another method than the one that was chosen
+            SeparationError::Setting(SettingError::Unknown { name, .. })
+                if self.method == "auto" && is_known_setting(name) =>
+            {
+                PipelineError::WrongUse(format!(
+                    "{}: there is no setting '{name}' of {}, which auto chose ({why}): name another --method, or leave \
+                     it out",
+                    self.inputs[0].display(),
+                    method.name
+                ))
+            }
+            _ => wrong(e),
+        })?;
         if let Some(n) = request.n_sources.filter(|&n| separator.is_limited_by_channels() && n > n_channels) {
             return Err(PipelineError::WrongUse(format!(
                 "--sources {n}: {} has {n_channels} channels and {} finds at most as many sources; ask for fewer, or \
@@ -198,6 +214,7 @@ impl Job {
         let (separator, method, why, info) = self.prepare()?;
         let n_channels = self.n_channels(&info);
         let plan = self.plan(&*separator, n_channels)?;
+        let stale = plan.stale();
         let new_folders = plan.check_folders()?;
         check_memory(self.expected_samples(&info), n_channels, info.sample_rate, &*separator)
             .map_err(|e| PipelineError::of(path, e))?;
@@ -248,8 +265,10 @@ impl Job {
             report: Value::Null,
             warnings: warnings
                 .into_iter()
+                .chain(automatic::clipping_warning(&mixture).filter(|_| separator.is_limited_by_channels()))
                 .chain(outcome.warnings.clone())
                 .chain(writer.warnings(outcome.sums_to_mixture))
+                .chain(stale)
                 .collect(),
         };
         if plan.options.plots {
@@ -323,13 +342,17 @@ impl Job {
         };
         let mut plan = Plan { track: self.track(), folder: self.folder(), options, outputs: Vec::new() };
         let mut outputs: Vec<PathBuf> = stems.iter().map(|stem| plan.path(stem)).collect();
+        for output in &outputs {
+            check_ending(output, &plan.options.format)?;
+        }
         outputs.push(plan.folder.join("report.json"));
         if plan.options.filters {
             if !separator.has_filters() {
-                return Err(PipelineError::WrongUse(
-                    "--filters: this method has none (masks are not filters); take a demixing method, ilrma for example"
-                        .into(),
-                ));
+                return Err(PipelineError::WrongUse(format!(
+                    "{}: --filters: the method has none (masks are not filters); take a demixing method, ilrma for \
+                     example",
+                    self.inputs[0].display()
+                )));
             }
             outputs.extend(filters::FILES.iter().map(|name| plan.folder.join(name)));
         }
@@ -405,10 +428,13 @@ impl Job {
         done: &Done,
         read_seconds: f64,
     ) -> Value {
-        let relative = |file: &Path| match file.strip_prefix(&done.folder) {
-            Ok(inside) => inside.display().to_string(),
-            Err(_) => file.display().to_string(),
-        };
+        // from where the report lies
+        let relative =
+            |file: &Path| match (file.strip_prefix(&done.folder), file.strip_prefix(&self.output.folder)) {
+                (Ok(inside), _) => inside.display().to_string(),
+                (_, Ok(beside)) => Path::new("..").join(beside).display().to_string(),
+                _ => file.display().to_string(),
+            };
         let sources: Vec<Value> = writer
             .names
             .iter()
@@ -496,6 +522,18 @@ impl Plan {
         self.options.folder.join(name)
     }
 
+    /// What is to be said of sources that an earlier report lists and this separation does not write.
+    fn stale(&self) -> Vec<String> {
+        let report = std::fs::read(self.folder.join("report.json")).unwrap_or_default();
+        let report: Value = serde_json::from_slice(&report).unwrap_or_default();
+        let listed = report["sources"].as_array().into_iter().flatten();
+        listed
+            .filter_map(|source| Some(self.folder.join(source["file"].as_str()?)))
+            .filter(|file| file.is_file() && !self.outputs.iter().any(|output| same_file(output, file)))
+            .map(|file| format!("{}: is of an earlier separation, not of this one", file.display()))
+            .collect()
+    }
+
     /// Makes the folders of all outputs and tries to write in them.
     fn check_folders(&self) -> Result<Vec<NewFolders>, PipelineError> {
         let folders: BTreeSet<&Path> = self.outputs.iter().filter_map(|output| output.parent()).collect();
@@ -512,6 +550,11 @@ impl Plan {
 }
 
 const PLACEHOLDERS: [&str; 3] = ["{track}", "{stem}", "{ext}"];
+
+/// Whether any method has a setting of this name.
+fn is_known_setting(name: &str) -> bool {
+    METHODS.iter().any(|method| method.settings().iter().any(|setting| setting.name == name))
+}
 
 /// What stands before the first `{...}`, that itself, and what follows it.
 fn next_placeholder(text: &str) -> Option<(&str, &str, &str)> {
@@ -531,6 +574,12 @@ fn check_template(template: &str) -> Result<(), PipelineError> {
     if let Some(unknown) = found.iter().find(|name| !PLACEHOLDERS.contains(name)) {
         return Err(PipelineError::WrongUse(format!(
             "--filename '{template}': {unknown} has no meaning, there are {known}"
+        )));
+    }
+    let leaves = |part: Component<'_>| !matches!(part, Component::Normal(_) | Component::CurDir);
+    if Path::new(template).components().any(leaves) {
+        return Err(PipelineError::WrongUse(format!(
+            "--filename '{template}' leaves the output folder: name it with -o, and files below it here"
         )));
     }
     if !found.contains(&"{stem}") {
@@ -556,6 +605,8 @@ pub(crate) fn safe_name(name: &str) -> String {
 
 /// A residual below this, in dB, is rounding.
 const ADDS_UP: f64 = -90.0;
+/// And of files of integers: more is worth a word.
+const ADDS_UP_ROUNDED: f64 = -40.0;
 /// Pixels of a kept spectrogram's time axis: more than any picture shows.
 const PICTURE_FRAMES: usize = 4000;
 
@@ -652,6 +703,11 @@ impl<'a> Writer<'a> {
                 audio::write(&path, &Waveform::mono(one, source.image.sample_rate), &format)?
             }
         };
+        if self.rounds() && self.gain == 1.0 && self.plan.options.reference.is_none() {
+            // the residual is that of the files
+            self.sum +=
+                &(audio::read(&path, &ReadOptions::default())?.waveform.samples - &source.image.samples);
+        }
         self.names.push(source.name.clone());
         self.files.push(path.clone());
         self.peaks.push(written.peak);
@@ -674,9 +730,12 @@ impl<'a> Writer<'a> {
         if self.gain != 1.0 {
             warnings.push(format!("--clip-mode rescale: all sources were multiplied by {:.6}", self.gain));
         }
-        if let Some(residual) = self.residual_db().filter(|_| sums_to_mixture && !self.adds_up()) {
-            warnings
-                .push(format!("what the sources leave of the input is {residual:.0} dB of it, not nothing"));
+        let is_clipped = self.clipped.iter().any(|&n| n > 0);
+        if let Some(residual) =
+            self.residual_db().filter(|_| sums_to_mixture && !is_clipped && !self.adds_up())
+        {
+            let remedy = if self.rounds() { " (rounding): write float32" } else { ", not nothing" };
+            warnings.push(format!("what the sources leave of the input is {residual:.0} dB of it{remedy}"));
         }
         warnings
     }
@@ -688,12 +747,20 @@ impl<'a> Writer<'a> {
             && self.clipped.iter().all(|&n| n == 0)
     }
 
-    /// Whether the sources add up to the mixture up to the rounding of single precision.
-    fn adds_up(&self) -> bool {
-        self.residual_db().is_none_or(|residual| residual < ADDS_UP)
+    /// Whether the files hold integers.
+    fn rounds(&self) -> bool {
+        let format = &self.plan.options.format;
+        format.container == Container::Flac || format.samples != SampleKind::Float32
     }
 
-    /// 10 log10 of the energy of mixture less sources over that of the mixture; none for a silent mixture.
+    /// Whether the files add up to the mixture up to the rounding of single precision, or of the integers they hold.
+    fn adds_up(&self) -> bool {
+        let rounding = if self.rounds() { ADDS_UP_ROUNDED } else { ADDS_UP };
+        self.residual_db().is_none_or(|residual| residual < rounding)
+    }
+
+    /// 10 log10 of the energy of mixture less sources over that of the mixture, of integer files as they were written;
+    /// none for a silent mixture.
     fn residual_db(&self) -> Option<f64> {
         let energy = |x: &mut dyn Iterator<Item = f32>| x.map(|x| f64::from(x).powi(2)).sum::<f64>();
         let mixture = energy(&mut self.mixture.samples.iter().copied());
@@ -777,7 +844,10 @@ fn memory_available() -> Option<f64> {
 /// # Errors
 /// A folder without audio files, or one that cannot be read.
 pub fn expand_inputs(arguments: &[PathBuf]) -> Result<Vec<PathBuf>, PipelineError> {
-    let is_audio = |path: &Path| audio::has_known_ending(path) && path.is_file();
+    // what systems hide beside sound files is no sound
+    let is_hidden =
+        |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+    let is_audio = |path: &Path| audio::has_known_ending(path) && !is_hidden(path) && path.is_file();
     let mut inputs = Vec::new();
     for argument in arguments {
         if !argument.is_dir() {

@@ -19,7 +19,7 @@ use ndarray::{Array2, Array3, Axis, s};
 use serde_json::{Map, Value, json};
 
 use super::blocks::{Block, Part};
-use super::channels::Distinct;
+use super::channels::{Distinct, told_by};
 use super::guided::{self, Family, GPopSettings, IdlmaSettings, PartSettings, TIdlmaSettings, TPopSettings};
 use super::memory::Memory;
 use super::trials::{TrialSettings, Trials};
@@ -60,7 +60,8 @@ demix_signal::settings! {
         /// What is done with more microphones than sources; auto: pca, and background for a single source, of which pca
         /// would leave nothing to demix.
         pub overdetermined: Option<Overdetermined> = None;
-        /// The numbers that the loop computes with; auto: single, whose result is within 0.01 dB of double.
+        /// The numbers that the loop computes with; auto: single, which is within 0.01 dB of double, but
+        /// double for fdica, t-ilrma and ggd-ilrma, whose weights follow the outputs and span too much for single.
         pub precision: Precision = Precision::Auto;
         /// Length of the blocks that a long recording is demixed in; auto: 300 s from 600 s on. 0: never.
         pub block: Option<f64> = None, unit "s", range 0.0 ..= 100000.0;
@@ -206,6 +207,17 @@ pub struct DeterminedSeparator {
 }
 
 impl Finder {
+    /// Whether the weights of a covariance are as far apart as the powers of the outputs: sums in single precision then
+    /// hold little more than the rounding of the largest.
+    fn weights_follow_outputs(&self) -> bool {
+        let Self::Blind(blind) = self else { return false };
+        match &blind.model {
+            Model::Fdica(_) => true,
+            Model::LowRank(distribution, _) => *distribution != Distribution::Gauss,
+            Model::Auxiva(_) | Model::Consistent(_) => false,
+        }
+    }
+
     /// Steps of all runs.
     pub(super) fn iterations(&self) -> usize {
         match self {
@@ -655,7 +667,10 @@ impl Separator for DeterminedSeparator {
         if let Finder::Blind(blind) = &self.finder
             && n_found > 0
         {
-            blind.check(n_found, distinct.len())?;
+            let is_reduced = self.is_reduced(n_found, distinct.len());
+            // one source of several stays one of several, whatever stands for the channels
+            let n_inputs = if is_reduced && n_found > 1 { n_found } else { distinct.len() };
+            blind.check(n_found, n_inputs)?;
             if matches!(blind.model, Model::Fdica(Some(_))) && distinct.len() < mixture.n_channels() {
                 return Err(SeparationError::Request(format!(
                     "spacing: {} of {} channels are silent or copies, so it is not the distance of those that are left: \
@@ -723,8 +738,8 @@ impl Separator for DeterminedSeparator {
             let trials = solved.iter().map(|part| part.found.trials.iter().map(guided::trial).collect());
             details.insert("ways".into(), Value::Array(trials.collect()));
         }
-        if let Some(first) = solved.first() {
-            details.extend(first.tried.clone());
+        for part in &solved {
+            details.extend(part.tried.clone());
         }
         let filters = solved.iter().map(|part| Filters {
             first_sample: part.block.first,
@@ -733,7 +748,7 @@ impl Separator for DeterminedSeparator {
         });
         let longest = solved.iter().map(|part| part.found.descent.iterations).max().unwrap_or(0);
         Ok(Outcome {
-            cost: solved.iter().flat_map(|part| part.found.descent.cost.iter().copied()).collect(),
+            cost: sum_of_costs(&solved),
             iterations: longest,
             stopped: if solved.iter().all(|part| part.found.descent.converged) {
                 "tolerance"
@@ -749,6 +764,24 @@ impl Separator for DeterminedSeparator {
             details,
         })
     }
+}
+
+/// The first block that tells at least half as much of several sources as the one that tells most.
+fn telling_block(blocks: &[Block], heard: &Waveform) -> usize {
+    let told: Vec<f64> = blocks
+        .iter()
+        .map(|block| told_by(block.samples_of(heard).view()) / block.n_samples().max(1) as f64)
+        .collect();
+    let most = told.iter().copied().fold(0.0, f64::max);
+    told.iter().position(|&told| told >= 0.5 * most).unwrap_or(0)
+}
+
+/// The cost of all blocks by iteration; those that stopped stay at their last.
+fn sum_of_costs(solved: &[Solved]) -> Vec<f64> {
+    let costs: Vec<&[f64]> = solved.iter().map(|part| &part.found.descent.cost[..]).collect();
+    let longest = costs.iter().map(|cost| cost.len()).max().unwrap_or(0);
+    let at = |cost: &[f64], iteration: usize| cost.get(iteration).or(cost.last()).copied().unwrap_or(0.0);
+    (0..longest).map(|iteration| costs.iter().map(|cost| at(cost, iteration)).sum()).collect()
 }
 
 impl DeterminedSeparator {
@@ -781,6 +814,11 @@ impl DeterminedSeparator {
         let mut kept: Option<Finder> = None;
         let mut memory = Memory::default();
         let mut solved: Vec<Solved> = Vec::new();
+        // from the first block that tells much to the end, then back to the beginning: silence and a lonely talker are
+        // no start for the rest
+        let first = telling_block(&blocks, heard);
+        let (before, after) = blocks.split_at(first);
+        let blocks: Vec<Block> = after.iter().chain(before.iter().rev()).cloned().collect();
         for (at, block) in blocks.into_iter().enumerate() {
             let watch = &mut Part { watch: &mut *watch, block: at, n_blocks };
             let total = self.finder.iterations();
@@ -828,6 +866,7 @@ impl DeterminedSeparator {
             let x = (n_blocks == 1).then_some(x);
             solved.push(Solved { block, found, gains, x, tried });
         }
+        solved.sort_by_key(|part| part.block.first);
         Ok((stft, solved))
     }
 
@@ -873,11 +912,13 @@ impl DeterminedSeparator {
             input.begin = Some(w);
         }
         let projection = spectrum.reduction.as_ref().map(|(_, projection)| projection);
-        let found = match self.sound.precision {
-            Precision::Double => finder.find::<f64>(&input, projection, ordered, n_found, watch)?,
-            Precision::Auto | Precision::Single => {
-                finder.find::<f32>(&input, projection, ordered, n_found, watch)?
-            }
+        let is_double = match self.sound.precision {
+            Precision::Auto => finder.weights_follow_outputs(),
+            precision => precision == Precision::Double,
+        };
+        let found = match is_double {
+            true => finder.find::<f64>(&input, projection, ordered, n_found, watch)?,
+            false => finder.find::<f32>(&input, projection, ordered, n_found, watch)?,
         };
         Ok(match projection {
             Some(projection) => unreduced(found, projection),

@@ -633,8 +633,12 @@ pub(crate) fn plan(
         .collect();
     let guided = Guided { sources, ways, settings };
     guided.check(names.len())?;
-    let is_doubled =
-        trials == Trials::All && request.dictionaries.is_empty() && guided.ways[0].start == Start::Fdica;
+    // every second bin of a longer window has to be one of the networks'
+    let is_even = stft.fft.is_some_and(|fft| fft.is_multiple_of(2));
+    let is_doubled = trials == Trials::All
+        && is_even
+        && request.dictionaries.is_empty()
+        && guided.ways[0].start == Start::Fdica;
     let longer = match is_doubled && names.len() > 1 {
         true => Some((all(true)?, longer_stft)),
         false => None,
