@@ -768,6 +768,9 @@ impl Separator for DeterminedSeparator {
 
 /// The first block that tells at least half as much of several sources as the one that tells most.
 fn telling_block(blocks: &[Block], heard: &Waveform) -> usize {
+    if blocks.len() < 2 {
+        return 0; // nothing to choose, and no copy of the whole recording to look at
+    }
     let told: Vec<f64> = blocks
         .iter()
         .map(|block| told_by(block.samples_of(heard).view()) / block.n_samples().max(1) as f64)
