@@ -329,11 +329,16 @@ fn fewer_sources_than_microphones_are_extracted() {
 }
 
 #[test]
-fn silence_before_the_talkers_does_not_lead_astray() {
+fn a_hiss_before_the_talkers_does_not_lead_astray() {
     let lab = scene();
     let mixture = lab.read("scene/mixture.wav");
-    let silence = ndarray::Array2::zeros(mixture.samples.dim());
-    let late = ndarray::concatenate(Axis(1), &[silence.view(), mixture.samples.view()]).unwrap();
+    // a hiss 60 dB below, another one in each channel
+    let mut state = 1u32;
+    let hiss = mixture.samples.mapv(|_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        1e-3 * mixture.peak() * (state as f32 / u32::MAX as f32 - 0.5)
+    });
+    let late = ndarray::concatenate(Axis(1), &[hiss.view(), mixture.samples.view()]).unwrap();
     lab.write("late.wav", &Waveform::new(late, RATE));
     let seconds = mixture.n_samples() as f64 / f64::from(RATE);
     lab.done("separate scene/mixture.wav --method ilrma --set fft=1024 -o alone");
